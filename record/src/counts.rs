@@ -1,0 +1,182 @@
+//! The books each side keeps. Totals only grow; "now" values say what is held at the moment of reading.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Counts by stable label (`registered`, `reset`, `no_port` ...). A label that never occurred is absent.
+pub type Causes = BTreeMap<String, u64>;
+
+/// What a push service says of its own connections and alerts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerCounts {
+    /// Connections open now, registered or not.
+    pub open: u64,
+    /// Connections that are registered now.
+    pub registered: u64,
+    /// Connections accepted since the start.
+    pub accepted_total: u64,
+    /// Registrations granted since the start.
+    pub registered_total: u64,
+    /// Connections that ended since the start, by cause.
+    pub ended: Causes,
+    /// Registrations refused since the start, by reason.
+    pub refused: Causes,
+    /// Nops received since the start.
+    pub nops_total: u64,
+    /// Taps written to clients since the start.
+    pub taps_sent_total: u64,
+    /// Acknowledgements that matched a tap since the start, late ones too.
+    pub tap_acks_total: u64,
+    /// Bytes held now because clients did not read them yet.
+    pub unsent_bytes: u64,
+    /// Alerts since the start, by how they ended.
+    pub alerts: AlertCounts,
+}
+
+/// Alerts that a push service received, each in one outcome or still in flight.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertCounts {
+    /// Alerts received.
+    pub received: u64,
+    /// Acknowledged by the client.
+    pub acknowledged: u64,
+    /// Written to the client, no acknowledgement asked for.
+    pub sent: u64,
+    /// No connection of that client.
+    pub offline: u64,
+    /// A bound on queued bytes or on alerts in flight was reached.
+    pub overloaded: u64,
+    /// The client did not acknowledge in time.
+    pub timed_out: u64,
+}
+
+impl AlertCounts {
+    /// Alerts that have an outcome.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.acknowledged + self.sent + self.offline + self.overloaded + self.timed_out
+    }
+}
+
+/// What a swarm says of its clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwarmCounts {
+    /// Clients asked for so far.
+    pub asked: u64,
+    /// Connections being set up now.
+    pub connecting: u64,
+    /// Clients that are registered now.
+    pub registered: u64,
+    /// Connection attempts that ended since the start, by outcome; `registered` is the good one.
+    pub outcomes: Causes,
+    /// Registered connections that ended since the start, by cause.
+    pub lost: Causes,
+    /// Taps received since the start.
+    pub taps_total: u64,
+    /// Acknowledgements handed to the kernel since the start.
+    pub tap_acks_total: u64,
+    /// Nops sent since the start.
+    pub nops_total: u64,
+    /// Answers to Nops since the start.
+    pub nop_answers_total: u64,
+}
+
+impl SwarmCounts {
+    /// Attempts that did not end registered.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.outcomes.iter().filter(|(label, _)| *label != "registered").map(|(_, n)| n).sum()
+    }
+
+    /// Registered connections that ended for any other reason than that the swarm closed them.
+    #[must_use]
+    pub fn lost_unasked(&self) -> u64 {
+        self.lost.iter().filter(|(cause, _)| *cause != "closed_here").map(|(_, n)| n).sum()
+    }
+
+    /// Adds the counts of another worker or group.
+    pub fn add(&mut self, other: &Self) {
+        self.asked += other.asked;
+        self.connecting += other.connecting;
+        self.registered += other.registered;
+        add_causes(&mut self.outcomes, &other.outcomes);
+        add_causes(&mut self.lost, &other.lost);
+        self.taps_total += other.taps_total;
+        self.tap_acks_total += other.tap_acks_total;
+        self.nops_total += other.nops_total;
+        self.nop_answers_total += other.nop_answers_total;
+    }
+}
+
+impl ServerCounts {
+    /// Adds the counts of another worker.
+    pub fn add(&mut self, other: &Self) {
+        self.open += other.open;
+        self.registered += other.registered;
+        self.accepted_total += other.accepted_total;
+        self.registered_total += other.registered_total;
+        add_causes(&mut self.ended, &other.ended);
+        add_causes(&mut self.refused, &other.refused);
+        self.nops_total += other.nops_total;
+        self.taps_sent_total += other.taps_sent_total;
+        self.tap_acks_total += other.tap_acks_total;
+        self.unsent_bytes += other.unsent_bytes;
+        self.alerts.received += other.alerts.received;
+        self.alerts.acknowledged += other.alerts.acknowledged;
+        self.alerts.sent += other.alerts.sent;
+        self.alerts.offline += other.alerts.offline;
+        self.alerts.overloaded += other.alerts.overloaded;
+        self.alerts.timed_out += other.alerts.timed_out;
+    }
+}
+
+/// What an alerter says of its alerts: `sent` is the sum of the outcomes once the phase has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TapCounts {
+    /// Alerts that the schedule asked for.
+    pub scheduled: u64,
+    /// Alerts written to the service.
+    pub sent: u64,
+    /// Acknowledged by the client within the bound.
+    pub acknowledged: u64,
+    /// The service said that the client is not connected.
+    pub offline: u64,
+    /// The service refused the alert interface.
+    pub refused: u64,
+    /// The service said that a bound was reached.
+    pub overloaded: u64,
+    /// Not acknowledged within the bound, by the service's clock or the alerter's.
+    pub timed_out: u64,
+    /// Of `timed_out`, those whose acknowledgement came after the bound.
+    pub late: u64,
+    /// No answer at all: the connection to the service ended, or the service never said.
+    pub lost: u64,
+}
+
+impl TapCounts {
+    /// Alerts with an outcome; equals `sent` in a sound run.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.acknowledged + self.offline + self.refused + self.overloaded + self.timed_out + self.lost
+    }
+
+    /// Adds the counts of another phase.
+    pub fn add(&mut self, other: &Self) {
+        self.scheduled += other.scheduled;
+        self.sent += other.sent;
+        self.acknowledged += other.acknowledged;
+        self.offline += other.offline;
+        self.refused += other.refused;
+        self.overloaded += other.overloaded;
+        self.timed_out += other.timed_out;
+        self.late += other.late;
+        self.lost += other.lost;
+    }
+}
+
+fn add_causes(into: &mut Causes, from: &Causes) {
+    for (cause, count) in from {
+        *into.entry(cause.clone()).or_default() += count;
+    }
+}

@@ -1,0 +1,107 @@
+//! Reads a run folder, complete or cut short.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use crate::{
+    CONNECT_HLOG, EVENTS, EventRow, HOST, HlogInterval, HostRow, MANIFEST, Manifest, RecordError, SAMPLES, SCHEMA_VERSION,
+    SampleRow, TAP_HLOG, read_hlog,
+};
+
+/// Something in a folder that could not be read; the rest could.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file.
+    pub file: &'static str,
+    /// In words.
+    pub why: String,
+}
+
+/// A run as read back.
+#[derive(Debug)]
+pub struct RunFolder {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// What was known before it began.
+    pub manifest: Manifest,
+    /// Rows of processes, in the order taken.
+    pub samples: Vec<SampleRow>,
+    /// Rows of the host, in the order taken.
+    pub host: Vec<HostRow>,
+    /// Connect-and-register latencies.
+    pub connect: Vec<HlogInterval>,
+    /// Tap round trips.
+    pub taps: Vec<HlogInterval>,
+    /// What happened.
+    pub events: Vec<EventRow>,
+    /// Files that are missing or damaged. A row cut off at the end of a file is not one: a killed run leaves it.
+    pub problems: Vec<Problem>,
+}
+
+impl RunFolder {
+    /// Reads the folder at `path`. Only the manifest must be whole; what else is missing stands in
+    /// [`problems`](Self::problems).
+    ///
+    /// # Errors
+    /// There is no manifest, or it is damaged or of another version.
+    pub fn read(path: &Path) -> Result<Self, RecordError> {
+        let manifest = read_manifest(&path.join(MANIFEST))?;
+        let mut problems = Vec::new();
+        Ok(Self {
+            path: path.to_owned(),
+            manifest,
+            samples: keep(SAMPLES, read_csv(&path.join(SAMPLES)), &mut problems),
+            host: keep(HOST, read_csv(&path.join(HOST)), &mut problems),
+            connect: keep(CONNECT_HLOG, read_hlog(&path.join(CONNECT_HLOG)), &mut problems),
+            taps: keep(TAP_HLOG, read_hlog(&path.join(TAP_HLOG)), &mut problems),
+            events: keep(EVENTS, read_lines(&path.join(EVENTS)), &mut problems),
+            problems,
+        })
+    }
+}
+
+fn keep<T>(file: &'static str, read: Result<Vec<T>, RecordError>, problems: &mut Vec<Problem>) -> Vec<T> {
+    read.unwrap_or_else(|error| {
+        problems.push(Problem { file, why: error.to_string() });
+        Vec::new()
+    })
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, RecordError> {
+    let text = fs::read(path).map_err(|error| RecordError::io("read", path, error))?;
+    let value: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|error| RecordError::format(path, error.to_string()))?;
+    // The version is looked at before anything else: another version's fields may mean something else.
+    match value.get("schema_version").and_then(serde_json::Value::as_u64) {
+        Some(found) if found == u64::from(SCHEMA_VERSION) => {}
+        Some(found) => return Err(RecordError::Version { path: path.to_owned(), found, known: SCHEMA_VERSION }),
+        None => return Err(RecordError::format(path, "it has no schema_version")),
+    }
+    serde_json::from_value(value).map_err(|error| RecordError::format(path, error.to_string()))
+}
+
+/// The text of a file up to its last whole line.
+fn whole_lines(path: &Path) -> Result<String, RecordError> {
+    let mut text = fs::read_to_string(path).map_err(|error| RecordError::io("read", path, error))?;
+    text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+    Ok(text)
+}
+
+fn read_csv<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, RecordError> {
+    csv::Reader::from_reader(whole_lines(path)?.as_bytes())
+        .deserialize()
+        .collect::<Result<_, _>>()
+        .map_err(|error| RecordError::format(path, error.to_string()))
+}
+
+fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, RecordError> {
+    whole_lines(path)?
+        .lines()
+        .enumerate()
+        .map(|(index, line)| {
+            serde_json::from_str(line).map_err(|error| RecordError::format(path, format!("line {}: {error}", index + 1)))
+        })
+        .collect()
+}
