@@ -55,7 +55,7 @@ impl AlertCounts {
     /// Alerts that have an outcome.
     #[must_use]
     pub fn settled(&self) -> u64 {
-        self.acknowledged + self.sent + self.offline + self.overloaded + self.timed_out
+        saturating_sum([self.acknowledged, self.sent, self.offline, self.overloaded, self.timed_out])
     }
 }
 
@@ -86,48 +86,48 @@ impl SwarmCounts {
     /// Attempts that did not end registered.
     #[must_use]
     pub fn failed(&self) -> u64 {
-        self.outcomes.iter().filter(|(label, _)| *label != "registered").map(|(_, n)| n).sum()
+        self.outcomes.iter().filter(|(label, _)| *label != "registered").map(|(_, n)| *n).fold(0, u64::saturating_add)
     }
 
     /// Registered connections that ended for any other reason than that the swarm closed them.
     #[must_use]
     pub fn lost_unasked(&self) -> u64 {
-        self.lost.iter().filter(|(cause, _)| *cause != "closed_here").map(|(_, n)| n).sum()
+        self.lost.iter().filter(|(cause, _)| *cause != "closed_here").map(|(_, n)| *n).fold(0, u64::saturating_add)
     }
 
     /// Adds the counts of another worker or group.
     pub fn add(&mut self, other: &Self) {
-        self.asked += other.asked;
-        self.connecting += other.connecting;
-        self.registered += other.registered;
+        self.asked = self.asked.saturating_add(other.asked);
+        self.connecting = self.connecting.saturating_add(other.connecting);
+        self.registered = self.registered.saturating_add(other.registered);
         add_causes(&mut self.outcomes, &other.outcomes);
         add_causes(&mut self.lost, &other.lost);
-        self.taps_total += other.taps_total;
-        self.tap_acks_total += other.tap_acks_total;
-        self.nops_total += other.nops_total;
-        self.nop_answers_total += other.nop_answers_total;
+        self.taps_total = self.taps_total.saturating_add(other.taps_total);
+        self.tap_acks_total = self.tap_acks_total.saturating_add(other.tap_acks_total);
+        self.nops_total = self.nops_total.saturating_add(other.nops_total);
+        self.nop_answers_total = self.nop_answers_total.saturating_add(other.nop_answers_total);
     }
 }
 
 impl ServerCounts {
     /// Adds the counts of another worker.
     pub fn add(&mut self, other: &Self) {
-        self.open += other.open;
-        self.registered += other.registered;
-        self.accepted_total += other.accepted_total;
-        self.registered_total += other.registered_total;
+        self.open = self.open.saturating_add(other.open);
+        self.registered = self.registered.saturating_add(other.registered);
+        self.accepted_total = self.accepted_total.saturating_add(other.accepted_total);
+        self.registered_total = self.registered_total.saturating_add(other.registered_total);
         add_causes(&mut self.ended, &other.ended);
         add_causes(&mut self.refused, &other.refused);
-        self.nops_total += other.nops_total;
-        self.taps_sent_total += other.taps_sent_total;
-        self.tap_acks_total += other.tap_acks_total;
-        self.unsent_bytes += other.unsent_bytes;
-        self.alerts.received += other.alerts.received;
-        self.alerts.acknowledged += other.alerts.acknowledged;
-        self.alerts.sent += other.alerts.sent;
-        self.alerts.offline += other.alerts.offline;
-        self.alerts.overloaded += other.alerts.overloaded;
-        self.alerts.timed_out += other.alerts.timed_out;
+        self.nops_total = self.nops_total.saturating_add(other.nops_total);
+        self.taps_sent_total = self.taps_sent_total.saturating_add(other.taps_sent_total);
+        self.tap_acks_total = self.tap_acks_total.saturating_add(other.tap_acks_total);
+        self.unsent_bytes = self.unsent_bytes.saturating_add(other.unsent_bytes);
+        self.alerts.received = self.alerts.received.saturating_add(other.alerts.received);
+        self.alerts.acknowledged = self.alerts.acknowledged.saturating_add(other.alerts.acknowledged);
+        self.alerts.sent = self.alerts.sent.saturating_add(other.alerts.sent);
+        self.alerts.offline = self.alerts.offline.saturating_add(other.alerts.offline);
+        self.alerts.overloaded = self.alerts.overloaded.saturating_add(other.alerts.overloaded);
+        self.alerts.timed_out = self.alerts.timed_out.saturating_add(other.alerts.timed_out);
     }
 }
 
@@ -158,25 +158,31 @@ impl TapCounts {
     /// Alerts with an outcome; equals `sent` in a sound run.
     #[must_use]
     pub fn settled(&self) -> u64 {
-        self.acknowledged + self.offline + self.refused + self.overloaded + self.timed_out + self.lost
+        saturating_sum([self.acknowledged, self.offline, self.refused, self.overloaded, self.timed_out, self.lost])
     }
 
     /// Adds the counts of another phase.
     pub fn add(&mut self, other: &Self) {
-        self.scheduled += other.scheduled;
-        self.sent += other.sent;
-        self.acknowledged += other.acknowledged;
-        self.offline += other.offline;
-        self.refused += other.refused;
-        self.overloaded += other.overloaded;
-        self.timed_out += other.timed_out;
-        self.late += other.late;
-        self.lost += other.lost;
+        self.scheduled = self.scheduled.saturating_add(other.scheduled);
+        self.sent = self.sent.saturating_add(other.sent);
+        self.acknowledged = self.acknowledged.saturating_add(other.acknowledged);
+        self.offline = self.offline.saturating_add(other.offline);
+        self.refused = self.refused.saturating_add(other.refused);
+        self.overloaded = self.overloaded.saturating_add(other.overloaded);
+        self.timed_out = self.timed_out.saturating_add(other.timed_out);
+        self.late = self.late.saturating_add(other.late);
+        self.lost = self.lost.saturating_add(other.lost);
     }
+}
+
+// Counts read from a damaged file may be anything; a wrong sum is judged, a panic is not.
+fn saturating_sum<const N: usize>(counts: [u64; N]) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add)
 }
 
 fn add_causes(into: &mut Causes, from: &Causes) {
     for (cause, count) in from {
-        *into.entry(cause.clone()).or_default() += count;
+        let sum = into.entry(cause.clone()).or_default();
+        *sum = sum.saturating_add(*count);
     }
 }

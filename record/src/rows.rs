@@ -61,7 +61,7 @@ impl SampleRow {
     /// User memory of this process: anonymous and shared memory, without the program's own file pages.
     #[must_use]
     pub fn user_bytes(&self) -> u64 {
-        self.pss_anon_bytes + self.pss_shmem_bytes
+        self.pss_anon_bytes.saturating_add(self.pss_shmem_bytes)
     }
 }
 
@@ -131,6 +131,6 @@ impl HostRow {
             self.slab_tcp_bind_bytes,
         ];
         self.slab_tcp_bytes?;
-        Some(known.into_iter().flatten().sum())
+        Some(known.into_iter().flatten().fold(0, u64::saturating_add))
     }
 }

@@ -1,0 +1,364 @@
+//! Source addresses and ports: the plan that is checked before the first socket.
+//!
+//! The kernel chooses source ports of one parity first; once half of the range is taken for a pair of source and
+//! destination, each further choice searches the other half and connecting becomes a hundred times slower. So the plan
+//! fills a source to [`FILL_PERCENT`] of the range for each destination and then takes the next source.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// Share of the automatic port range that is used for each source and destination.
+pub const FILL_PERCENT: u64 = 40;
+
+/// The kernel's default for net.ipv4.ip_local_port_range, for hosts where it can't be read.
+const DEFAULT_RANGE: RangeInclusive<u16> = 32_768..=60_999;
+
+/// Most addresses taken from a block: beyond a million nothing is gained, and a /8 of IPv6 would never end.
+const MAX_SOURCES: usize = 1 << 20;
+
+/// First address of the automatic sources on loopback; 127.0.x.y is left to services.
+const FIRST_LOOPBACK: u32 = u32::from_be_bytes([127, 1, 0, 0]);
+/// How many automatic sources there are: 127.1.0.0 to 127.255.255.254.
+const LOOPBACK_SOURCES: u64 = (u32::from_be_bytes([127, 255, 255, 255]) - FIRST_LOOPBACK) as u64;
+
+/// Where connections come from, as asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sources {
+    /// Loopback targets: as many of 127.1.0.0 and up as needed, chosen by client id, so that several swarms on one host
+    /// never share an address. Other targets: the address the kernel would choose.
+    #[default]
+    Auto,
+    /// These addresses, filled one after the other.
+    Listed(Vec<IpAddr>),
+}
+
+/// A plan that can't be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A word of the list is no address.
+    #[error("--sources: {0:?} is neither an IP address nor a block such as 127.1.0.0/24")]
+    NotAnAddress(String),
+    /// The list is empty.
+    #[error("--sources names no address")]
+    NoSources,
+    /// The list is too long.
+    #[error("--sources: more than {MAX_SOURCES} addresses")]
+    TooManySources,
+    /// No target.
+    #[error("no target address: give one with --connect")]
+    NoTargets,
+    /// A source and a target of different families.
+    #[error("source {source_address} can't reach {target}: one is IPv4, the other IPv6")]
+    Family {
+        /// The source.
+        source_address: IpAddr,
+        /// The target.
+        target: SocketAddr,
+    },
+    /// Not enough source ports.
+    #[error(
+        "{asked} connections need more source ports than there are: {sources} source address(es) x {ports} ports \
+         ({FILL_PERCENT}% of net.ipv4.ip_local_port_range) x {targets} destination(s) = {capacity}; add {missing} \
+         address(es), for example `ip addr add 10.0.0.2/32 dev lo`, and name them with --sources, or widen the range with \
+         `sysctl net.ipv4.ip_local_port_range=\"1024 65535\"`"
+    )]
+    TooFewPorts {
+        /// Connections asked for.
+        asked: u64,
+        /// Sources there are.
+        sources: u64,
+        /// Ports used of each source for each destination.
+        ports: u64,
+        /// Destinations there are.
+        targets: u64,
+        /// What they give.
+        capacity: u64,
+        /// Addresses that would do.
+        missing: u64,
+    },
+    /// The last id would be beyond u64.
+    #[error("--start-id {start_id} with {connections} connections goes past the largest id, {}", u64::MAX)]
+    IdsOverflow {
+        /// The first id.
+        start_id: u64,
+        /// How many.
+        connections: u64,
+    },
+}
+
+impl FromStr for Sources {
+    type Err = PlanError;
+
+    /// `auto`, or addresses and blocks separated by commas. Of a block all addresses count, of an IPv4 block larger than
+    /// /31 without the first and the last, which many networks keep for themselves; on loopback all.
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let mut listed = Vec::new();
+        let mut seen = BTreeSet::new();
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            for address in addresses(word)? {
+                if listed.len() >= MAX_SOURCES {
+                    return Err(PlanError::TooManySources);
+                }
+                // An address named twice would be filled twice, past the cliff.
+                if seen.insert(address) {
+                    listed.push(address);
+                }
+            }
+        }
+        if listed.is_empty() { Err(PlanError::NoSources) } else { Ok(Self::Listed(listed)) }
+    }
+}
+
+fn addresses(word: &str) -> Result<Box<dyn Iterator<Item = IpAddr>>, PlanError> {
+    if let Ok(address) = word.parse::<IpAddr>() {
+        return Ok(Box::new(std::iter::once(address)));
+    }
+    match word.parse::<IpNet>() {
+        Ok(IpNet::V4(net)) if net.network().is_loopback() => {
+            let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
+            Ok(Box::new((first..=last).map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits)))))
+        }
+        Ok(net) => Ok(Box::new(net.hosts())),
+        Err(_) => Err(PlanError::NotAnAddress(word.to_owned())),
+    }
+}
+
+/// The automatic port range of this host (net.ipv4.ip_local_port_range, which serves IPv6 too).
+#[must_use]
+pub fn automatic_range() -> RangeInclusive<u16> {
+    let parse = |text: String| {
+        let (low, high) = text.split_once(' ')?;
+        Some(low.parse().ok()?..=high.parse().ok()?)
+    };
+    crate::environment::sysctl("net.ipv4.ip_local_port_range").and_then(parse).unwrap_or(DEFAULT_RANGE)
+}
+
+/// Which source and destination each client uses: a pure function of its number, the same in every process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortPlan {
+    sources: Sources,
+    targets: Vec<SocketAddr>,
+    start_id: u64,
+    connections: u64,
+    ports_per_pair: u64,
+}
+
+impl PortPlan {
+    /// Plans `connections` clients with ids from `start_id`, over `range` source ports.
+    ///
+    /// # Errors
+    /// See [`PlanError`]; nothing is opened to find out.
+    pub fn new(
+        sources: Sources,
+        targets: Vec<SocketAddr>,
+        start_id: u64,
+        connections: u64,
+        range: &RangeInclusive<u16>,
+    ) -> Result<Self, PlanError> {
+        if targets.is_empty() {
+            return Err(PlanError::NoTargets);
+        }
+        if connections > 0 && start_id.checked_add(connections - 1).is_none() {
+            return Err(PlanError::IdsOverflow { start_id, connections });
+        }
+        let ports = u64::from(range.end().saturating_sub(*range.start())) + 1;
+        let ports_per_pair = (ports * FILL_PERCENT / 100).max(1);
+        let plan = Self { sources, targets, start_id, connections, ports_per_pair };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    fn check(&self) -> Result<(), PlanError> {
+        if let Sources::Listed(listed) = &self.sources {
+            for (source, target) in listed.iter().flat_map(|source| self.targets.iter().map(move |t| (source, t))) {
+                if source.is_ipv4() != target.is_ipv4() {
+                    return Err(PlanError::Family { source_address: *source, target: *target });
+                }
+            }
+        }
+        let Some(capacity) = self.capacity() else { return Ok(()) };
+        if self.connections <= capacity {
+            return Ok(());
+        }
+        let per_source = self.per_source();
+        Err(PlanError::TooFewPorts {
+            asked: self.connections,
+            sources: self.source_count().unwrap_or(1),
+            ports: self.ports_per_pair,
+            targets: self.target_count(),
+            capacity,
+            missing: (self.connections - capacity).div_ceil(per_source),
+        })
+    }
+
+    fn target_count(&self) -> u64 {
+        u64::try_from(self.targets.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Connections from one source, over all destinations.
+    fn per_source(&self) -> u64 {
+        self.ports_per_pair * self.target_count()
+    }
+
+    /// Whether sources are chosen from 127.1.0.0 and up.
+    fn spreads_over_loopback(&self) -> bool {
+        self.sources == Sources::Auto
+            && self.targets.iter().all(|target| matches!(target.ip(), IpAddr::V4(v4) if v4.is_loopback()))
+    }
+
+    /// Source addresses there are to use; none where the kernel chooses.
+    fn source_count(&self) -> Option<u64> {
+        match &self.sources {
+            Sources::Listed(listed) => u64::try_from(listed.len()).ok(),
+            Sources::Auto if self.spreads_over_loopback() => Some(LOOPBACK_SOURCES),
+            Sources::Auto => None,
+        }
+    }
+
+    /// The most connections the sources give below the cliff.
+    fn capacity(&self) -> Option<u64> {
+        Some(self.source_count().unwrap_or(1).saturating_mul(self.per_source()))
+    }
+
+    /// Clients in the plan.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connections
+    }
+
+    /// The destinations.
+    #[must_use]
+    pub fn targets(&self) -> &[SocketAddr] {
+        &self.targets
+    }
+
+    /// Source and destination of the client of number `index` (0 for `start_id`).
+    #[must_use]
+    pub fn route(&self, index: u64) -> (Option<IpAddr>, SocketAddr) {
+        let id = self.start_id.wrapping_add(index);
+        let (block, within) = match &self.sources {
+            // By id, not by index: swarms that were started apart then agree who uses which address.
+            Sources::Auto => (id / self.per_source(), id % self.per_source()),
+            Sources::Listed(_) => (index / self.per_source(), index % self.per_source()),
+        };
+        let target = self.targets[usize::try_from(within % self.target_count()).unwrap_or(0)];
+        let source = match &self.sources {
+            Sources::Listed(listed) => usize::try_from(block).ok().and_then(|block| listed.get(block)).copied(),
+            Sources::Auto if self.spreads_over_loopback() => {
+                let offset = u32::try_from(block % LOOPBACK_SOURCES).unwrap_or(0);
+                Some(IpAddr::V4(Ipv4Addr::from_bits(FIRST_LOOPBACK + offset)))
+            }
+            Sources::Auto => None,
+        };
+        (source, target)
+    }
+
+    /// The sources that the plan uses, in order; empty where the kernel chooses.
+    #[must_use]
+    pub fn used_sources(&self) -> Vec<IpAddr> {
+        let mut used = Vec::new();
+        let mut index = 0;
+        while index < self.connections {
+            let Some(source) = self.route(index).0 else { break };
+            used.push(source);
+            let first = if self.sources == Sources::Auto { self.start_id.wrapping_add(index) } else { index };
+            index += self.per_source() - first % self.per_source();
+        }
+        used
+    }
+
+    /// The plan in one line, for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let sources = self.used_sources();
+        let from = match (sources.first(), sources.last()) {
+            (Some(first), Some(last)) if first != last => format!("{} source addresses {first} to {last}", sources.len()),
+            (Some(only), _) => format!("source address {only}"),
+            _ => "the source address the kernel chooses".to_owned(),
+        };
+        let targets: Vec<String> = self.targets.iter().map(ToString::to_string).collect();
+        format!(
+            "{} connections from {from} to {}, at most {} source ports each ({FILL_PERCENT}% of the automatic range)",
+            self.connections,
+            targets.join(", "),
+            self.ports_per_pair
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    const RANGE: RangeInclusive<u16> = 32_768..=60_999;
+
+    fn plan(sources: &str, targets: &[&str], start_id: u64, connections: u64) -> Result<PortPlan, PlanError> {
+        let targets = targets.iter().map(|target| target.parse().unwrap()).collect();
+        PortPlan::new(sources.parse()?, targets, start_id, connections, &RANGE)
+    }
+
+    #[test]
+    fn lists_and_blocks() {
+        for (text, count) in
+            [("127.0.0.1", 1), ("127.1.0.0/30", 4), ("10.0.0.0/30", 2), ("10.0.0.1, 10.0.0.1,10.0.0.2", 2), ("fd00::/126", 4)]
+        {
+            let Sources::Listed(listed) = text.parse().unwrap() else { panic!("{text}") };
+            assert_eq!(listed.len(), count, "{text}");
+        }
+        assert_eq!("127.0.0".parse::<Sources>(), Err(PlanError::NotAnAddress("127.0.0".into())));
+        assert_eq!(" , ".parse::<Sources>(), Err(PlanError::NoSources));
+        assert_eq!("10.0.0.0/8".parse::<Sources>(), Err(PlanError::TooManySources));
+        assert_eq!("fd00::/8".parse::<Sources>(), Err(PlanError::TooManySources));
+    }
+
+    #[test]
+    fn shortfalls_are_found_before_the_first_socket() {
+        assert!(plan("127.0.0.1", &["127.0.0.1:7000"], 0, 11_292).is_ok());
+        let Err(PlanError::TooFewPorts { capacity, missing, .. }) = plan("127.0.0.1", &["127.0.0.1:7000"], 0, 33_000)
+        else {
+            panic!("one address has not the ports for 33,000")
+        };
+        assert_eq!((capacity, missing), (11_292, 2));
+        assert!(plan("127.0.0.1", &["127.0.0.1:7000", "127.0.0.1:7002"], 0, 22_584).is_ok());
+        assert!(plan("auto", &["127.0.0.1:7000"], 0, 1_000_000).is_ok());
+        assert!(plan("auto", &["10.0.0.1:7000"], 0, 11_293).is_err());
+        assert!(matches!(plan("::1", &["127.0.0.1:7000"], 0, 1), Err(PlanError::Family { .. })));
+        assert!(matches!(plan("auto", &["127.0.0.1:1"], u64::MAX, 2), Err(PlanError::IdsOverflow { .. })));
+        assert!(plan("auto", &["127.0.0.1:1"], u64::MAX, 1).is_ok());
+        assert_eq!(plan("auto", &[], 0, 1), Err(PlanError::NoTargets));
+    }
+
+    #[test]
+    fn no_pair_is_filled_past_its_share_even_by_swarms_started_apart() {
+        let mut used: HashMap<_, u64> = HashMap::new();
+        for (start, connections) in [(0, 15_000), (15_000, 16_000), (31_000, 2_000)] {
+            let plan = plan("auto", &["127.0.0.1:7000"], start, connections).unwrap();
+            for index in 0..connections {
+                *used.entry(plan.route(index)).or_default() += 1;
+            }
+        }
+        assert_eq!(used.values().sum::<u64>(), 33_000);
+        assert!(used.values().all(|count| *count <= 11_292), "{used:?}");
+        assert_eq!(used.len(), 3);
+    }
+
+    #[test]
+    fn used_sources_are_those_of_the_routes() {
+        for (sources, start, connections) in [("auto", 31_000, 20_000), ("127.1.0.0/28", 7, 40_000), ("auto", 5, 0)] {
+            let plan = plan(sources, &["127.0.0.1:7000"], start, connections).unwrap();
+            let mut routed: Vec<IpAddr> = (0..connections).filter_map(|index| plan.route(index).0).collect();
+            routed.dedup();
+            assert_eq!(plan.used_sources(), routed, "{sources}");
+        }
+    }
+}
