@@ -108,6 +108,30 @@ pub fn connect_result(socket: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Connections that wait in the accept queue of `listener` (`tcpi_unacked` of TCP_INFO, which for a listener is its
+/// backlog in use; tcp(7)).
+///
+/// # Errors
+/// None that a listener can cause.
+#[allow(unsafe_code, reason = "no library offers this option")]
+pub fn accept_queue_length(listener: impl AsFd) -> io::Result<u32> {
+    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).expect("the structure is small");
+    // SAFETY: the descriptor is open for the call; the kernel writes at most `length` bytes, and all bit patterns,
+    // zeros too, are valid for the integers of the structure.
+    let (result, info) = unsafe {
+        let result = libc::getsockopt(
+            listener.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        );
+        (result, info.assume_init())
+    };
+    if result == 0 { Ok(info.tcpi_unacked) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Reads what is there into `buffer`: none if there is nothing now, 0 at the peer's end.
 ///
 /// # Errors
@@ -207,7 +231,9 @@ mod tests {
     #[test]
     fn a_connection_from_a_chosen_source_arrives() {
         let (listener, address) = listener();
+        assert_eq!(accept_queue_length(&listener).unwrap(), 0);
         let (client, _) = connect(Some("127.7.7.7".parse().unwrap()), address).unwrap();
+        assert_eq!(accept_queue_length(&listener).unwrap(), 1);
         let accepted = accept(&listener).unwrap().expect("loopback connects at once");
         connect_result(&client).unwrap();
         assert_eq!(local_address(&client).unwrap().ip().to_string(), "127.7.7.7");

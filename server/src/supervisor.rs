@@ -1,0 +1,505 @@
+//! The supervisor: owns the listeners, the directory and the workers; routes alerts.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::task::Poll;
+use std::time::Duration;
+
+use holdline_fleet::{Channel, Member, Program, SpawnError};
+use holdline_host::clock::mono_us;
+use holdline_host::{limits, socket};
+use holdline_protocol::Outcome;
+use holdline_record::{AlertCounts, ServerCounts};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::alerts::{Alert, Senders};
+use crate::directory::{Directory, Location};
+use crate::messages::{FromWorker, ToWorker};
+use crate::metrics::{self, Question};
+use crate::turns::{STALL, Turn, Turns};
+use crate::{Config, ConfigError, Order, Report, WORKER_ROLE, WorkerReport};
+
+/// How often a worker that stalls with credit is looked for.
+const TICK: Duration = STALL;
+/// Bytes queued to a worker that does not read, before alerts for its clients are overloaded.
+const MAX_QUEUED_BYTES: usize = 8 << 20;
+/// How often one alert follows a client that moves between connections before it is called offline.
+const MAX_MOVES: u8 = 4;
+/// A worker that ended less than this ago is not started again at once: it would end again.
+const RESTART_INTERVAL: Duration = Duration::from_secs(1);
+/// Length of the accept queue of the alert interface.
+const ALERT_BACKLOG: i32 = 128;
+
+/// The server can't serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address can't be listened on.
+    #[error("can't listen on {address} ({setting}): {error}{}", .error.raw_os_error().and_then(|_| socket::remedy(.error)).map(|remedy| format!("; {remedy}")).unwrap_or_default())]
+    Listen {
+        /// The setting.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system answered.
+        error: io::Error,
+    },
+    /// A worker can't be started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// Something every process needs was refused.
+    #[error("can't serve: {0}")]
+    Io(#[from] io::Error),
+}
+
+type Worker = Member<ToWorker, FromWorker>;
+
+/// One worker and what is known of it.
+struct Place {
+    worker: Worker,
+    /// Has ended and was not started again yet; nothing is sent to it.
+    down: bool,
+    started: Instant,
+    /// The `seq` of its last `Joined`.
+    seen: u32,
+    /// What it counted when last asked.
+    counts: ServerCounts,
+}
+
+/// An alert on its way.
+struct InFlight {
+    from: u64,
+    alert_id: u64,
+    client_id: u64,
+    wait_for_ack: bool,
+    worker: usize,
+    moves: u8,
+}
+
+/// Who asked for counts.
+enum Asker {
+    Parent(u64),
+    Metrics(Question),
+}
+
+/// A question whose answers are being gathered.
+struct Asked {
+    asker: Asker,
+    answers: Vec<Option<ServerCounts>>,
+}
+
+struct Supervisor {
+    config: Config,
+    program: Program,
+    listener: OwnedFd,
+    places: Vec<Place>,
+    turns: Turns,
+    directory: Directory,
+    senders: Senders,
+    in_flight: HashMap<u64, InFlight>,
+    next_token: u64,
+    next_question: u64,
+    asked: HashMap<u64, Asked>,
+    alerts: AlertCounts,
+    /// What workers that died had counted when last asked; so that totals do not go back.
+    lost_counts: ServerCounts,
+    parent: Channel<Report, Order>,
+    draining: bool,
+}
+
+/// The door of the server: serves until `parent` says `Drain`, or is gone.
+///
+/// The first order must be `Start`; the answer is `Ready` or `Failed`.
+///
+/// # Errors
+/// What is also said as `Failed`.
+pub async fn run(program: Program, mut parent: Channel<Report, Order>) -> Result<(), ServerError> {
+    let mut orders = Vec::new();
+    if parent.next(&mut orders).await.is_err() {
+        return Ok(());
+    }
+    let config = orders.into_iter().find_map(|order| match order {
+        Order::Start(config) => Some(config),
+        Order::Ask { .. } | Order::Drain => None,
+    });
+    let Some(config) = config else { return Ok(()) };
+    match prepare(config, program) {
+        Ok(prepared) => prepared.serve(parent).await,
+        Err(error) => {
+            parent.push(&Report::Failed(error.to_string()));
+            // The error is returned as well; a parent that is gone needs no telling.
+            let _ = parent.flush_all().await;
+            Err(error)
+        }
+    }
+}
+
+/// Everything that can be refused, before anything is served.
+struct Prepared {
+    config: Config,
+    program: Program,
+    listener: OwnedFd,
+    alerts: TcpListener,
+    metrics: Option<TcpListener>,
+    places: Vec<Place>,
+}
+
+fn prepare(config: Config, program: Program) -> Result<Prepared, ServerError> {
+    let limit = limits::raise_open_files()?;
+    let workers = config.validate(limit.soft)?;
+    let listener = open(config.listen, config.backlog, "--listen")?;
+    let alerts = to_tokio(open(config.alerts, ALERT_BACKLOG, "--alerts")?)?;
+    let metrics = match config.metrics {
+        Some(address) => Some(to_tokio(open(address, ALERT_BACKLOG, "--metrics")?)?),
+        None => None,
+    };
+    let places = (0..workers)
+        .map(|worker| Place::start(&program, &config, worker as usize, &listener))
+        .collect::<Result<_, SpawnError>>()?;
+    Ok(Prepared { config, program, listener, alerts, metrics, places })
+}
+
+fn open(address: SocketAddr, backlog: i32, setting: &'static str) -> Result<OwnedFd, ServerError> {
+    socket::listen(address, backlog).map_err(|error| ServerError::Listen { setting, address, error })
+}
+
+fn to_tokio(listener: OwnedFd) -> io::Result<TcpListener> {
+    TcpListener::from_std(std::net::TcpListener::from(listener))
+}
+
+impl Place {
+    fn start(program: &Program, config: &Config, worker: usize, listener: &OwnedFd) -> Result<Self, SpawnError> {
+        let first = ToWorker::Start(Box::new(config.clone()));
+        let worker = Worker::spawn(program, WORKER_ROLE, &worker.to_string(), Some(listener.as_fd()), &first)?;
+        Ok(Self { worker, down: false, started: Instant::now(), seen: 0, counts: ServerCounts::default() })
+    }
+}
+
+impl Prepared {
+    async fn serve(self, mut parent: Channel<Report, Order>) -> Result<(), ServerError> {
+        let quotas = limits::split_evenly(self.config.max_connections, u32::try_from(self.places.len()).unwrap_or(1));
+        parent.push(&Report::Ready {
+            listen: socket::local_address(&self.listener)?,
+            alerts: self.alerts.local_addr()?,
+            metrics: self.metrics.as_ref().map(TcpListener::local_addr).transpose()?,
+            pid: std::process::id(),
+            workers: self.places.iter().map(|place| place.worker.pid()).collect(),
+        });
+        let (questions, asked) = mpsc::channel(1);
+        if let Some(metrics) = self.metrics {
+            tokio::spawn(metrics::serve(metrics, questions.clone()));
+        }
+        let supervisor = Supervisor {
+            turns: Turns::new(self.config.max_connections, quotas),
+            directory: Directory::new(self.places.len()),
+            config: self.config,
+            program: self.program,
+            listener: self.listener,
+            places: self.places,
+            senders: Senders::default(),
+            in_flight: HashMap::new(),
+            next_token: 0,
+            next_question: 0,
+            asked: HashMap::new(),
+            alerts: AlertCounts::default(),
+            lost_counts: ServerCounts::default(),
+            parent,
+            draining: false,
+        };
+        // Held until the end, so that the receiver does not see its last sender go when there are no metrics.
+        let result = supervisor.serve(self.alerts, asked).await;
+        drop(questions);
+        result
+    }
+}
+
+impl Supervisor {
+    /// The one loop: workers, alerts, questions, the parent, time. Every branch only says that something is there;
+    /// then all that is there is handled, and what came of it is sent once.
+    async fn serve(mut self, listener: TcpListener, mut questions: mpsc::Receiver<Question>) -> Result<(), ServerError> {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut orders = Vec::new();
+        loop {
+            self.take_turns();
+            self.senders.flush();
+            self.flush_workers();
+            if self.parent.flush().is_err() {
+                return Ok(());
+            }
+            if self.draining && self.places.iter().all(|place| place.down) {
+                self.parent.push(&Report::Drained);
+                let _ = self.parent.flush_all().await;
+                return Ok(());
+            }
+            tokio::select! {
+                () = ready(&mut self.places) => {}
+                () = self.senders.ready() => {}
+                () = self.parent.ready() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => self.senders.add(stream),
+                    Err(error) => {
+                        tracing::warn!("can't accept an alert connection: {error}");
+                        tokio::time::sleep(TICK).await;
+                    }
+                },
+                Some(question) = questions.recv() => self.ask(Asker::Metrics(question)),
+                _ = tick.tick() => self.restart_workers()?,
+            }
+            self.hear_workers();
+            self.hear_alerts();
+            if self.parent.receive(&mut orders).is_err() {
+                return Ok(());
+            }
+            for order in orders.drain(..) {
+                match order {
+                    Order::Start(_) => {}
+                    Order::Ask { seq } => self.ask(Asker::Parent(seq)),
+                    Order::Drain => self.drain(),
+                }
+            }
+        }
+    }
+
+    fn take_turns(&mut self) {
+        if self.draining {
+            return;
+        }
+        let listener = &self.listener;
+        let waiting = || socket::accept_queue_length(listener).is_ok_and(|length| length > 0);
+        for (worker, turn) in self.turns.next(mono_us(), waiting) {
+            let message = match turn {
+                Turn::Accept(accepts) => ToWorker::Accept(accepts),
+                Turn::Refuse => ToWorker::Refuse,
+                Turn::Revoke => ToWorker::Revoke,
+            };
+            self.tell(worker, &message);
+        }
+    }
+
+    fn tell(&mut self, worker: usize, message: &ToWorker) {
+        let place = &mut self.places[worker];
+        if !place.down {
+            place.worker.channel.push(message);
+        }
+    }
+
+    fn flush_workers(&mut self) {
+        for worker in 0..self.places.len() {
+            let place = &mut self.places[worker];
+            if !place.down && place.worker.channel.flush().is_err() {
+                self.worker_ended(worker);
+            }
+        }
+    }
+
+    fn hear_workers(&mut self) {
+        let mut messages = Vec::new();
+        for worker in 0..self.places.len() {
+            let place = &mut self.places[worker];
+            if place.down {
+                continue;
+            }
+            let gone = place.worker.channel.receive(&mut messages).is_err();
+            for message in messages.drain(..) {
+                self.hear(worker, message);
+            }
+            if gone {
+                self.worker_ended(worker);
+            }
+        }
+    }
+
+    fn hear(&mut self, worker: usize, message: FromWorker) {
+        match message {
+            FromWorker::Flow { opened, closed } => {
+                self.turns.flow(worker, u64::from(opened), u64::from(closed), mono_us());
+            }
+            FromWorker::Returned(unused) => self.turns.returned(worker, u64::from(unused)),
+            FromWorker::Joined { slot, client_id, seq } => {
+                self.places[worker].seen = seq;
+                let old = self.directory.insert(client_id, location(worker, slot));
+                if let Some(old) = old {
+                    let seen = self.places[old.worker()].seen;
+                    self.tell(old.worker(), &ToWorker::Replaced { slot: old.slot(), seen });
+                }
+            }
+            FromWorker::Left { slot } => self.directory.remove(location(worker, slot)),
+            FromWorker::Settled { token, outcome } => self.settled(token, Outcome::from_code(outcome)),
+            FromWorker::Moved { token, payload } => self.moved(token, payload),
+            FromWorker::Counts { seq, counts } => self.answered(worker, seq, *counts),
+        }
+    }
+
+    fn hear_alerts(&mut self) {
+        let mut alerts = Vec::new();
+        self.senders.receive(&mut alerts);
+        for alert in alerts {
+            self.alert(alert);
+        }
+    }
+
+    fn alert(&mut self, alert: Alert) {
+        self.alerts.received += 1;
+        let Alert { from, alert_id, client_id, wait_for_ack, payload } = alert;
+        let in_flight = InFlight { from, alert_id, client_id, wait_for_ack, worker: 0, moves: 0 };
+        if self.in_flight.len() as u64 >= self.config.max_alerts_in_flight {
+            return self.conclude(&in_flight, Outcome::Overloaded);
+        }
+        self.next_token += 1;
+        self.route(self.next_token, in_flight, payload);
+    }
+
+    /// Sends an alert to the worker that holds its client.
+    fn route(&mut self, token: u64, mut alert: InFlight, payload: Vec<u8>) {
+        let Some(at) = self.directory.find(alert.client_id).filter(|_| alert.moves <= MAX_MOVES) else {
+            return self.conclude(&alert, Outcome::Offline);
+        };
+        let worker = at.worker();
+        if self.places[worker].worker.channel.queued_bytes() > MAX_QUEUED_BYTES {
+            return self.conclude(&alert, Outcome::Overloaded);
+        }
+        let (client_id, wait_for_ack) = (alert.client_id, alert.wait_for_ack);
+        alert.worker = worker;
+        self.in_flight.insert(token, alert);
+        self.tell(worker, &ToWorker::Alert { token, slot: at.slot(), client_id, wait_for_ack, payload });
+    }
+
+    fn settled(&mut self, token: u64, outcome: Outcome) {
+        if let Some(alert) = self.in_flight.remove(&token) {
+            self.conclude(&alert, outcome);
+        }
+    }
+
+    /// The client was not where the directory said when the alert came there. What the worker said before this has
+    /// been heard, so the directory knows by now where the client is.
+    fn moved(&mut self, token: u64, payload: Vec<u8>) {
+        if let Some(mut alert) = self.in_flight.remove(&token) {
+            alert.moves += 1;
+            self.route(token, alert, payload);
+        }
+    }
+
+    fn conclude(&mut self, alert: &InFlight, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Acknowledged => &mut self.alerts.acknowledged,
+            Outcome::Sent => &mut self.alerts.sent,
+            Outcome::Offline | Outcome::Other(_) => &mut self.alerts.offline,
+            Outcome::Overloaded => &mut self.alerts.overloaded,
+            Outcome::TimedOut => &mut self.alerts.timed_out,
+        };
+        *counter += 1;
+        self.senders.answer(alert.from, alert.alert_id, outcome);
+    }
+
+    fn ask(&mut self, asker: Asker) {
+        self.next_question += 1;
+        let seq = self.next_question;
+        let answers = vec![None; self.places.len()];
+        self.asked.insert(seq, Asked { asker, answers });
+        for worker in 0..self.places.len() {
+            self.tell(worker, &ToWorker::Ask(seq));
+            if self.places[worker].down {
+                self.answered(worker, seq, ServerCounts::default());
+            }
+        }
+    }
+
+    fn answered(&mut self, worker: usize, seq: u64, counts: ServerCounts) {
+        self.places[worker].counts = counts.clone();
+        let Some(asked) = self.asked.get_mut(&seq) else { return };
+        asked.answers[worker] = Some(counts);
+        if asked.answers.iter().any(Option::is_none) {
+            return;
+        }
+        let Some(asked) = self.asked.remove(&seq) else { return };
+        let answers: Vec<ServerCounts> = asked.answers.into_iter().flatten().collect();
+        let mut total = self.lost_counts.clone();
+        for counts in &answers {
+            total.add(counts);
+        }
+        total.alerts = self.alerts.clone();
+        match asked.asker {
+            // A scrape that has given up is nobody's loss.
+            Asker::Metrics(question) => drop(question.send(total)),
+            Asker::Parent(seq) => {
+                let workers = self.places.iter().zip(&answers);
+                let workers = workers.map(|(place, counts)| WorkerReport {
+                    pid: place.worker.pid(),
+                    registered: counts.registered,
+                });
+                self.parent.push(&Report::Counts { seq, total, workers: workers.collect() });
+            }
+        }
+    }
+
+    /// A worker has ended: its clients are gone, and so are the alerts it had.
+    fn worker_ended(&mut self, worker: usize) {
+        self.places[worker].down = true;
+        // Its totals stay in the sum as far as they are known; what it held is lost.
+        let mut counts = std::mem::take(&mut self.places[worker].counts);
+        if counts.open > 0 {
+            *counts.ended.entry("worker_lost".to_owned()).or_default() += counts.open;
+        }
+        (counts.open, counts.registered, counts.unsent_bytes) = (0, 0, 0);
+        self.lost_counts.add(&counts);
+        self.directory.remove_worker(worker);
+        self.turns.restarted(worker);
+        let lost: Vec<u64> =
+            self.in_flight.iter().filter(|(_, alert)| alert.worker == worker).map(|(token, _)| *token).collect();
+        for token in lost {
+            self.settled(token, Outcome::Offline);
+        }
+        let open: Vec<u64> = self.asked.keys().copied().collect();
+        for seq in open {
+            self.answered(worker, seq, ServerCounts::default());
+        }
+    }
+
+    fn restart_workers(&mut self) -> Result<(), ServerError> {
+        for worker in 0..self.places.len() {
+            let place = &mut self.places[worker];
+            if self.draining || !place.down || place.started.elapsed() < RESTART_INTERVAL {
+                continue;
+            }
+            let how = place.worker.kill().to_string();
+            *place = Place::start(&self.program, &self.config, worker, &self.listener)?;
+            let pid = place.worker.pid();
+            tracing::warn!("worker {worker} ended ({how}); started again as process {pid}");
+            let worker = u32::try_from(worker).unwrap_or(u32::MAX);
+            self.parent.push(&Report::WorkerReplaced { worker, pid, how });
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        for worker in 0..self.places.len() {
+            self.tell(worker, &ToWorker::Drain);
+        }
+    }
+}
+
+fn location(worker: usize, slot: u32) -> Location {
+    Location::new(u32::try_from(worker).unwrap_or(u32::MAX), slot)
+}
+
+/// Waits until a worker has said something, or takes what it is to be told.
+async fn ready(places: &mut [Place]) {
+    let any = poll_fn(|context| {
+        let mut ready = false;
+        for place in places.iter_mut().filter(|place| !place.down) {
+            ready |= place.worker.channel.poll_ready(context).is_ready();
+        }
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    });
+    // With many workers one look at all of them would use up the runtime's budget and look like nothing is there.
+    tokio::task::unconstrained(any).await;
+}

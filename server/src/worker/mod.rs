@@ -1,0 +1,375 @@
+//! A worker process: holds connections in one private epoll set and speaks the protocol on them.
+
+mod connection;
+mod slots;
+mod taps;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use holdline_fleet::{Channel, Gone, from_parent, receive_file};
+use holdline_host::clock::mono_us;
+use holdline_host::epoll::{Epoll, Event, Interest};
+use holdline_host::{limits, socket};
+use holdline_protocol::{Frame, GoodbyeReason};
+use holdline_record::ServerCounts;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::Config;
+use crate::messages::{FromWorker, ToWorker};
+use slots::{Slots, State};
+use taps::Taps;
+
+/// Events taken at a time.
+const BATCH: usize = 256;
+/// Batches after which other things get their turn.
+const BATCHES: usize = 4;
+/// Bytes read from a connection at a time; one buffer for all.
+const READ_BYTES: usize = 16 * 1024;
+/// Names the listener in the epoll set; a descriptor never has this number.
+const LISTENER: u32 = u32::MAX;
+/// How often the sweep does a slice and timeouts are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// Ticks in which the sweep goes through all slots: the least deadline (1 s) is met within some seconds, and a slice of
+/// a million slots takes well below a millisecond.
+const TICKS_PER_PASS: u32 = 20;
+/// How long a client gets to close after the last frame it was sent, in seconds.
+const LINGER_S: u16 = 2;
+/// Connections that are being refused at once; more wait in the accept queue.
+const MAX_REFUSING: u32 = 64;
+
+/// What the worker may accept.
+#[derive(Debug, Default)]
+struct Turn {
+    /// Accepts granted and not used.
+    credit: u32,
+    /// Accept and refuse whoever comes.
+    refusing: bool,
+    /// The listener is in the epoll set.
+    watching: bool,
+}
+
+struct Worker {
+    config: Config,
+    listener: OwnedFd,
+    epoll: AsyncFd<Epoll>,
+    channel: Channel<FromWorker, ToWorker>,
+    slots: Slots,
+    taps: Taps,
+    turn: Turn,
+    counts: ServerCounts,
+    /// Counts the registrations; the next one's `seq`.
+    joins: u32,
+    /// Connections that are refused or being refused and do not count as open.
+    refusing: u32,
+    /// Not said yet in `Flow`.
+    opened: u32,
+    closed: u32,
+    /// Where the sweep goes on.
+    swept: u32,
+    started: Instant,
+    /// Seconds since the start, wrapping.
+    now_s: u16,
+    /// Frames to be sent to one connection, reused.
+    reply: Vec<u8>,
+    draining: bool,
+}
+
+/// The door of a worker process: serves until the supervisor says so or is gone.
+///
+/// # Errors
+/// This process was not started by a supervisor, or the kernel refuses what every worker needs.
+pub async fn run() -> io::Result<()> {
+    let stream = from_parent()?;
+    let listener = receive_file(&stream)?;
+    let mut channel = Channel::new(stream)?;
+    let mut messages = Vec::new();
+    if channel.next(&mut messages).await.is_err() {
+        return Ok(());
+    }
+    let mut messages = VecDeque::from(messages);
+    let Some(ToWorker::Start(config)) = messages.pop_front() else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the supervisor's first message is not Start"));
+    };
+    limits::raise_open_files()?;
+    let mut worker = Worker::new(*config, listener, channel)?;
+    for message in messages {
+        worker.obey(message)?;
+    }
+    worker.serve().await
+}
+
+impl Worker {
+    fn new(config: Config, listener: OwnedFd, channel: Channel<FromWorker, ToWorker>) -> io::Result<Self> {
+        Ok(Self {
+            taps: Taps::new(config.tap_timeout),
+            config,
+            listener,
+            epoll: AsyncFd::register(Epoll::new(BATCH)?)?,
+            channel,
+            slots: Slots::default(),
+            turn: Turn::default(),
+            counts: ServerCounts::default(),
+            joins: 0,
+            refusing: 0,
+            opened: 0,
+            closed: 0,
+            swept: 0,
+            started: Instant::now(),
+            now_s: 0,
+            reply: Vec::new(),
+            draining: false,
+        })
+    }
+
+    /// The one loop: connections, the supervisor, time.
+    async fn serve(mut self) -> io::Result<()> {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut buffer = vec![0; READ_BYTES];
+        let mut events = Vec::with_capacity(BATCH);
+        let mut orders = Vec::new();
+        let mut drain_deadline = None;
+        loop {
+            tokio::select! {
+                ready = self.epoll.readable_mut() => {
+                    let mut ready = ready?;
+                    // Kept ready until a take returns nothing: the inner set tells of each change only once.
+                    let drained = {
+                        let epoll = ready.get_inner_mut();
+                        epoll.take(&mut events)? == 0
+                    };
+                    if drained {
+                        ready.clear_ready();
+                    } else {
+                        drop(ready);
+                        self.batches(&mut events, &mut buffer)?;
+                        // Without this the loop would see nothing but connections until the runtime's budget ends.
+                        tokio::task::yield_now().await;
+                    }
+                }
+                () = self.channel.ready() => {
+                    match self.channel.receive(&mut orders) {
+                        Ok(()) => {}
+                        Err(Gone::Ended) => return Ok(()),
+                        Err(gone) => return Err(io::Error::other(gone)),
+                    }
+                    for order in orders.drain(..) {
+                        self.obey(order)?;
+                    }
+                    if self.draining && drain_deadline.is_none() {
+                        drain_deadline = Some(Instant::now() + self.config.drain_timeout);
+                    }
+                }
+                _ = tick.tick() => self.on_tick(),
+                () = sleep_until(drain_deadline.unwrap_or_else(Instant::now)), if drain_deadline.is_some() => return self.leave().await,
+            }
+            self.after_batch();
+            if self.draining && self.counts.open == 0 {
+                return self.leave().await;
+            }
+            if self.channel.flush().is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Handles these events, and further batches up to a bound.
+    fn batches(&mut self, events: &mut Vec<Event>, buffer: &mut [u8]) -> io::Result<()> {
+        for _ in 0..BATCHES {
+            for event in events.iter() {
+                if event.token == LISTENER {
+                    self.accept_some()?;
+                } else {
+                    self.on_event(*event, buffer);
+                }
+            }
+            // Sockets are closed only now: an event of this batch can't meet a new connection of the same number.
+            self.after_batch();
+            if self.epoll.get_mut().take(events)? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives descriptors back and tells the supervisor what came and went.
+    fn after_batch(&mut self) {
+        let reaped = self.slots.reap();
+        if reaped > 0 && self.turn.refusing {
+            self.watch_listener();
+        }
+        if self.opened > 0 || self.closed > 0 {
+            self.channel.push(&FromWorker::Flow { opened: self.opened, closed: self.closed });
+            (self.opened, self.closed) = (0, 0);
+        }
+    }
+
+    /// Says all that is left to say, and ends. The kernel closes what is still open.
+    async fn leave(mut self) -> io::Result<()> {
+        for index in 0..self.slots.len() {
+            self.end(index, GoodbyeReason::Draining.label());
+        }
+        self.after_batch();
+        // The supervisor may be gone already; then nobody is left to tell.
+        let _ = self.channel.flush_all().await;
+        Ok(())
+    }
+
+    fn obey(&mut self, order: ToWorker) -> io::Result<()> {
+        match order {
+            ToWorker::Start(_) => {}
+            ToWorker::Accept(credit) => {
+                self.turn.credit += credit;
+                self.turn.refusing = false;
+                self.watch_listener();
+            }
+            ToWorker::Refuse => {
+                self.turn.refusing = true;
+                self.watch_listener();
+            }
+            ToWorker::Revoke => self.give_back()?,
+            ToWorker::Alert { token, slot, client_id, wait_for_ack, payload } => {
+                self.tap(token, slot, client_id, wait_for_ack, payload);
+            }
+            ToWorker::Replaced { slot, seen } => self.replaced(slot, seen),
+            ToWorker::Ask(seq) => {
+                let mut counts = self.counts.clone();
+                counts.unsent_bytes = self.slots.unsent_bytes;
+                self.channel.push(&FromWorker::Counts { seq, counts: Box::new(counts) });
+            }
+            ToWorker::Drain => self.drain()?,
+        }
+        Ok(())
+    }
+
+    fn give_back(&mut self) -> io::Result<()> {
+        // What was accepted is told first: what is given back is what is left after that.
+        self.after_batch();
+        self.channel.push(&FromWorker::Returned(self.turn.credit));
+        self.turn.credit = 0;
+        self.turn.refusing = false;
+        self.unwatch_listener()
+    }
+
+    fn watch_listener(&mut self) {
+        if self.turn.watching || self.draining {
+            return;
+        }
+        match self.epoll.get_ref().add(&self.listener, LISTENER, Interest::Read) {
+            Ok(()) => self.turn.watching = true,
+            // Without the listener this worker accepts nothing; the supervisor sees credit unused and grants elsewhere.
+            Err(error) => tracing::warn!("can't watch the listener: {error}"),
+        }
+    }
+
+    fn unwatch_listener(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.turn.watching) {
+            self.epoll.get_ref().remove(&self.listener)?;
+        }
+        Ok(())
+    }
+
+    /// Accepts what the turn allows and the queue holds.
+    fn accept_some(&mut self) -> io::Result<()> {
+        for _ in 0..BATCH {
+            let unwanted = self.turn.credit == 0;
+            let may_refuse = self.turn.refusing && self.refusing < MAX_REFUSING;
+            if unwanted && !may_refuse {
+                return self.unwatch_listener();
+            }
+            match socket::accept(&self.listener) {
+                Ok(Some(accepted)) => self.accepted(accepted, unwanted),
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    // Watching on would spin: the queue stays full and the error comes back at once.
+                    tracing::warn!("can't accept: {error}; {}", socket::remedy(&error).unwrap_or_default());
+                    return self.unwatch_listener();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn accepted(&mut self, accepted: OwnedFd, unwanted: bool) {
+        self.counts.accepted_total += 1;
+        self.counts.open += 1;
+        if unwanted {
+            self.refusing += 1;
+        } else {
+            self.turn.credit -= 1;
+            self.opened += 1;
+        }
+        let index = self.slots.open(accepted, unwanted, self.now_s);
+        let socket = self.slots.get(index).and_then(|slot| slot.socket());
+        let watched = socket.map(|socket| self.epoll.get_ref().add(socket, index, Interest::Read));
+        if let Some(Err(error)) = watched {
+            tracing::warn!("can't watch a connection: {error}; see fs.epoll.max_user_watches");
+            self.end(index, "no_memory");
+        }
+    }
+
+    /// A slice of the sweep, and the timeouts of taps.
+    #[allow(clippy::cast_possible_truncation, reason = "the clock wraps by design; deadlines are far below half its span")]
+    fn on_tick(&mut self) {
+        self.now_s = self.started.elapsed().as_secs() as u16;
+        for (token, outcome) in self.taps.expired(mono_us()) {
+            self.settle(token, outcome);
+        }
+        let slots = self.slots.len();
+        let slice = slots.div_ceil(TICKS_PER_PASS);
+        for _ in 0..slice {
+            self.swept = if self.swept + 1 < slots { self.swept + 1 } else { 0 };
+            self.sweep(self.swept);
+        }
+    }
+
+    fn sweep(&mut self, index: u32) {
+        let Some(slot) = self.slots.get(index) else { return };
+        let silent_s = Duration::from_secs(u64::from(self.now_s.wrapping_sub(slot.heard_s)));
+        match slot.state {
+            State::Free | State::Closed => {}
+            State::Registered if self.config.idle_timeout.is_zero() || silent_s <= self.config.idle_timeout => {}
+            State::Registered => self.send_away(index, GoodbyeReason::Silent),
+            State::New | State::Greeted => {
+                if silent_s > self.config.register_deadline {
+                    self.send_away(index, GoodbyeReason::NotRegistered);
+                }
+            }
+            State::Ending => {
+                if silent_s > Duration::from_secs(u64::from(LINGER_S)) {
+                    self.end(index, "not_closed_by_client");
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self) -> io::Result<()> {
+        self.draining = true;
+        self.unwatch_listener()?;
+        for index in 0..self.slots.len() {
+            self.send_away(index, GoodbyeReason::Draining);
+        }
+        Ok(())
+    }
+
+    /// How long a client that is sent away is to stay away: spread out, so that a fleet does not come back as one.
+    fn retry_after_ms(&self, index: u32) -> u32 {
+        let base = u64::try_from(self.config.retry_after.as_millis()).unwrap_or(u64::MAX);
+        // A cheap spread over the slots is enough: the point is only that they differ.
+        let spread = u64::from(index.wrapping_mul(2_654_435_761) >> 16) * base / 65_536;
+        u32::try_from(base.saturating_add(spread)).unwrap_or(u32::MAX)
+    }
+
+    /// Sends the last frame and waits for the client to close.
+    fn send_away(&mut self, index: u32, reason: GoodbyeReason) {
+        let retry_after_ms = match reason {
+            GoodbyeReason::Draining => self.retry_after_ms(index),
+            _ => 0,
+        };
+        self.finish(index, &Frame::Goodbye { reason, retry_after_ms }, reason.label());
+    }
+}
