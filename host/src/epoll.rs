@@ -4,10 +4,11 @@
 //! outer readiness.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use tokio::io::unix::AsyncFd;
 
 /// What to wait for on a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,16 @@ impl Epoll {
     /// EMFILE or ENFILE: no descriptor left for the set itself.
     pub fn new(batch: usize) -> io::Result<Self> {
         Ok(Self { set: epoll::create(CreateFlags::CLOEXEC)?, events: Vec::with_capacity(batch) })
+    }
+
+    /// Nests the set in the runtime that this is called in.
+    ///
+    /// # Errors
+    /// The runtime can't watch another descriptor.
+    #[allow(unsafe_code, reason = "the safe constructor is deprecated: it takes descriptors that may be closed early")]
+    pub fn nest(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: the descriptor is owned by `self`, always the same, and closed only when `self` is dropped.
+        unsafe { AsyncFd::register(self) }.map_err(io::Error::from)
     }
 
     /// Watches `fd`, level-triggered; its events carry `token`.
@@ -105,8 +116,8 @@ impl Epoll {
     }
 }
 
-impl AsFd for Epoll {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.set.as_fd()
+impl AsRawFd for Epoll {
+    fn as_raw_fd(&self) -> RawFd {
+        self.set.as_raw_fd()
     }
 }

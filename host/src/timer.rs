@@ -1,9 +1,10 @@
 //! A timer of the kernel's (timerfd_create(2)) for schedules finer than the 1 ms of a runtime's timer wheel.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
+use tokio::io::unix::AsyncFd;
 
 /// Becomes readable at a set time of CLOCK_MONOTONIC.
 #[derive(Debug)]
@@ -16,6 +17,16 @@ impl Timer {
     /// EMFILE or ENFILE: no descriptor left.
     pub fn new() -> io::Result<Self> {
         Ok(Self(timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?))
+    }
+
+    /// Nests the timer in the runtime that this is called in.
+    ///
+    /// # Errors
+    /// The runtime can't watch another descriptor.
+    #[allow(unsafe_code, reason = "the safe constructor is deprecated: it takes descriptors that may be closed early")]
+    pub fn nest(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: the descriptor is owned by `self`, always the same, and closed only when `self` is dropped.
+        unsafe { AsyncFd::register(self) }.map_err(io::Error::from)
     }
 
     /// Readable at `mono_us` of CLOCK_MONOTONIC, at once if that has passed. Forgets an earlier setting.
@@ -35,8 +46,8 @@ impl Timer {
     }
 }
 
-impl AsFd for Timer {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+impl AsRawFd for Timer {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }

@@ -108,7 +108,7 @@ impl Worker {
             taps: Taps::new(config.tap_timeout),
             config,
             listener,
-            epoll: AsyncFd::register(Epoll::new(BATCH)?)?,
+            epoll: Epoll::new(BATCH)?.nest()?,
             channel,
             slots: Slots::default(),
             turn: Turn::default(),

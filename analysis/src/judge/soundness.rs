@@ -1,0 +1,220 @@
+//! What makes a run invalid: it is cut short, or its numbers contradict each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdline_record::{Event, HostRow, Phase, Role, RunFolder, ServerCounts, SwarmCounts};
+
+use super::taps;
+use crate::facts::Facts;
+use crate::report::units;
+
+/// Samples further apart than this in the hold leave room for something that nobody saw.
+const MAX_GAP_US: u64 = 5_000_000;
+
+/// Every reason not to believe the run, a sentence each.
+pub(super) fn reasons(run: &RunFolder, facts: &Facts) -> Vec<String> {
+    let mut reasons = Vec::new();
+    reasons.extend(
+        run.problems.iter().map(|problem| format!("The file {} can't be used: {}.", problem.file, problem.why)),
+    );
+    reasons.extend(cut_short(run));
+    reasons.extend(processes_lost(run));
+    reasons.extend(hold_books(run));
+    reasons.extend(hold_end(run, facts));
+    reasons.extend(attempts_without_outcome(facts));
+    reasons.extend(taps::reasons(run, facts));
+    reasons.extend(connect_latencies(facts));
+    reasons.extend(accept_queue(&run.host));
+    reasons.extend(level_readings(run));
+    reasons.extend(hold_gaps(run));
+    reasons
+}
+
+fn cut_short(run: &RunFolder) -> Option<String> {
+    let finished = run.events.iter().any(|row| row.event == Event::Finished);
+    let why = run.events.iter().find_map(|row| match &row.event {
+        Event::Interrupted { why } => Some(why),
+        _ => None,
+    });
+    match (finished, why) {
+        (true, None) => None,
+        (_, Some(why)) => Some(format!("The run was cut short: {}.", why.trim_end_matches('.'))),
+        (false, None) => Some(
+            "The run was cut short: its record has no end, so the conductor was killed or could not write; run it again."
+                .to_owned(),
+        ),
+    }
+}
+
+fn processes_lost(run: &RunFolder) -> Vec<String> {
+    let lost = run.events.iter().filter_map(|row| match &row.event {
+        Event::ProcessLost { who, how } => Some(format!("A process was lost during the run: {who} {how}.")),
+        _ => None,
+    });
+    lost.collect()
+}
+
+/// The books of both sides must be there in the hold, and agree on how many connections there are.
+fn hold_books(run: &RunFolder) -> Vec<String> {
+    let books: Vec<(Option<&ServerCounts>, Option<&SwarmCounts>)> = run
+        .events
+        .iter()
+        .filter_map(|row| match &row.event {
+            Event::Books { phase: Phase::Hold, server, swarm, .. } => Some((server.as_ref(), swarm.as_ref())),
+            _ => None,
+        })
+        .collect();
+    if books.is_empty() {
+        return vec!["No books were read in the hold, so nothing says what both sides held.".to_owned()];
+    }
+    let mut reasons = Vec::new();
+    for (side, missing) in [
+        ("server", books.iter().filter(|(server, _)| server.is_none()).count()),
+        ("swarm", books.iter().filter(|(_, swarm)| swarm.is_none()).count()),
+    ] {
+        if missing > 0 {
+            let all = books.len();
+            reasons.push(format!(
+                "The {side}'s books are missing in {missing} of {all} readings of the hold: it did not answer in time."
+            ));
+        }
+    }
+    let pairs: Vec<(u64, u64)> =
+        books.iter().filter_map(|(server, swarm)| Some(((*server)?.registered, (*swarm)?.registered))).collect();
+    let apart = pairs.iter().filter(|(server, swarm)| server != swarm).count();
+    let worst =
+        pairs.iter().filter(|(server, swarm)| server != swarm).max_by_key(|(server, swarm)| server.abs_diff(*swarm));
+    if let Some((server, swarm)) = worst {
+        reasons.push(format!(
+            "The server counts {} registered connections and the swarm {} ({apart} of {} readings of the hold disagree; \
+             this is the largest difference): {} of them are half open.",
+            units::count(*server),
+            units::count(*swarm),
+            pairs.len(),
+            units::count(server.abs_diff(*swarm)),
+        ));
+    }
+    reasons
+}
+
+fn hold_end(run: &RunFolder, facts: &Facts) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if facts.hold_us.is_none() {
+        reasons.push(
+            "How long the connections were held is not known: the end of the hold is not in the record.".to_owned(),
+        );
+    }
+    if facts.held.is_none() {
+        reasons.push(format!(
+            "How many of the {} promised connections were held is not known: no reading of the hold counts them.",
+            units::count(run.manifest.plan.promise.connections)
+        ));
+    }
+    reasons
+}
+
+fn attempts_without_outcome(facts: &Facts) -> Option<String> {
+    let Some(swarm) = &facts.last_swarm else {
+        return Some("How many connection attempts failed is not known: the swarm's books were never read.".to_owned());
+    };
+    let outcomes = swarm.outcomes.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
+    (swarm.asked != outcomes).then(|| {
+        format!(
+            "The swarm was asked for {} connections but counts {} outcomes of attempts: {} are unaccounted for.",
+            units::count(swarm.asked),
+            units::count(outcomes),
+            units::count(swarm.asked.abs_diff(outcomes))
+        )
+    })
+}
+
+fn connect_latencies(facts: &Facts) -> Option<String> {
+    let registered = facts.last_swarm.as_ref()?.outcomes.get("registered").copied().unwrap_or(0);
+    let timed = facts.connect.len();
+    (timed < registered).then(|| {
+        format!(
+            "Of {} registered connections, {} have a latency in connect.hlog.",
+            units::count(registered),
+            units::count(timed)
+        )
+    })
+}
+
+fn accept_queue(host: &[HostRow]) -> Option<String> {
+    let mut known = host.iter().filter_map(|row| row.listen_overflows);
+    let first = known.next()?;
+    let grown = known.next_back()?.saturating_sub(first);
+    (grown > 0).then(|| {
+        format!(
+            "The accept queue overflowed {} times: connections waited for a second SYN; raise net.core.somaxconn and the \
+             server's backlog, or connect more slowly.",
+            units::count(grown)
+        )
+    })
+}
+
+/// Every level needs all its readings, of the host and of both sides as far as they are sampled at all.
+fn level_readings(run: &RunFolder) -> Option<String> {
+    let plan = &run.manifest.plan;
+    let mut found: Vec<BTreeMap<u32, BTreeSet<u64>>> =
+        vec![by_level(run.host.iter().map(|row| (row.phase, row.step, row.sample)))];
+    for role in [Role::Server, Role::Swarm] {
+        let rows = run.samples.iter().filter(|row| row.role == role);
+        found.push(by_level(rows.map(|row| (row.phase, row.step, row.sample))));
+    }
+    let wanted = usize::try_from(plan.readings).unwrap_or(usize::MAX);
+    let readings = |step: u32| found.iter().map(|levels| levels.get(&step).map_or(0, BTreeSet::len)).min().unwrap_or(0);
+    let short: Vec<(u32, usize)> =
+        (0_u32..).zip(&plan.levels).map(|(step, _)| (step, readings(step))).filter(|(_, had)| *had < wanted).collect();
+    let (step, had) = short.first()?;
+    Some(format!(
+        "Samples are missing at {} of {} levels of the staircase: level {step} has {had} of {wanted} readings.",
+        short.len(),
+        plan.levels.len()
+    ))
+}
+
+fn by_level(rows: impl Iterator<Item = (Phase, Option<u32>, u64)>) -> BTreeMap<u32, BTreeSet<u64>> {
+    let mut levels: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
+    for (_, step, sample) in rows.filter(|(phase, ..)| *phase == Phase::Level) {
+        if let Some(step) = step {
+            levels.entry(step).or_default().insert(sample);
+        }
+    }
+    levels
+}
+
+/// The hold must be watched without a break, from its beginning to its end.
+fn hold_gaps(run: &RunFolder) -> Vec<String> {
+    let ends: Vec<u64> = run
+        .events
+        .iter()
+        .find_map(|row| match row.event {
+            Event::HoldEnded { held_from_us } => Some(vec![held_from_us, row.mono_us]),
+            _ => None,
+        })
+        .unwrap_or_default();
+    let host = run.host.iter().filter(|row| row.phase == Phase::Hold).map(|row| row.mono_us);
+    let of = |role| {
+        run.samples.iter().filter(move |row| row.phase == Phase::Hold && row.role == role).map(|row| row.mono_us)
+    };
+    let sources: [(&str, Vec<u64>); 3] =
+        [("host", host.collect()), ("server", of(Role::Server).collect()), ("swarm", of(Role::Swarm).collect())];
+    sources.into_iter().filter_map(|(who, times)| hold_gap(who, times, &ends)).collect()
+}
+
+fn hold_gap(who: &str, mut times: Vec<u64>, ends: &[u64]) -> Option<String> {
+    if times.is_empty() {
+        return Some(format!("There is no sample of the {who} in the hold."));
+    }
+    times.extend_from_slice(ends);
+    times.sort_unstable();
+    let largest = times.windows(2).map(|pair| pair[1] - pair[0]).max()?;
+    (largest > MAX_GAP_US).then(|| {
+        format!(
+            "Samples of the {who} are missing in the hold: {} passed without one, at most {} may.",
+            units::seconds(largest),
+            units::seconds(MAX_GAP_US)
+        )
+    })
+}
