@@ -1,9 +1,7 @@
 #!/usr/bin/env python3
-"""A Holdline client and alerter, written from PROTOCOL.md alone: a codec of frames and a small command line.
+"""A Holdline client and alerter written from PROTOCOL.md alone: a codec of frames and a small command line.
 
-    holdline_client.py vectors PROTOCOL.md
-    holdline_client.py client 127.0.0.1:7000 --id 1 --id 2 --taps 2 --nop
-    holdline_client.py alert '[::1]:7001' --client 1 --payload hello
+holdline_client.py vectors PROTOCOL.md | client HOST:PORT --id N ... | alert [::1]:7001 --client N ...
 """
 from __future__ import annotations
 
@@ -11,18 +9,28 @@ import argparse
 import json
 import re
 import select
-import selectors
 import socket
 import struct
 import sys
 import time
-from typing import Iterator, NamedTuple, Optional, Union
+from selectors import EVENT_READ, DefaultSelector
+from typing import Any, Iterator, NamedTuple, Optional
 
-MAX_LENGTH = 4160
+MAX_LENGTH, FOREVER = 4160, float("inf")
 REFUSED = {1: "full", 2: "no version in common", 3: "bad credential", 4: "shutting down"}
 GOODBYE = {1: "leaving", 2: "replaced", 3: "silent for too long", 4: "shutting down", 5: "protocol error",
            6: "not registered in time", 7: "does not read"}
 OUTCOMES = {0: "acknowledged", 1: "sent", 2: "offline", 3: "overloaded", 4: "timed out"}
+# Type: name, format and names of the fixed fields, name of the bytes after them ("": ignored), most of those bytes.
+LAYOUTS: dict[int, tuple[str, str, tuple[str, ...], str, int]] = {
+    0x01: ("Hello", ">4xHI", ("version", "features"), "", MAX_LENGTH), 0x05: ("Nop", "", (), "", 0),
+    0x02: ("Register", ">Q", ("client_id",), "credential", 256), 0x06: ("NopAck", "", (), "", 0),
+    0x03: ("Registered", ">I", ("idle_timeout_ms",), "", 0), 0x04: ("Refused", ">BI", ("reason", "retry_after_ms"), "", 0),
+    0x07: ("Tap", ">Q", ("tap_id",), "payload", 4096), 0x08: ("TapAck", ">Q", ("tap_id",), "", 0),
+    0x09: ("Goodbye", ">BI", ("reason", "retry_after_ms"), "", 0),
+    0x20: ("Alert", ">QQB", ("alert_id", "client_id", "wait"), "payload", 4096),
+    0x21: ("AlertResult", ">QB", ("alert_id", "outcome"), "", 0)}
+TYPES = {layout[0]: kind for kind, layout in LAYOUTS.items()}
 
 
 class Incomplete(Exception):
@@ -33,124 +41,87 @@ class Invalid(Exception):
     """What the peer sent is against the protocol; the connection ends."""
 
 
-class Layout(NamedTuple):
-    """The body of a type: a fixed part, then a tail of at most `tail_max` bytes (`tail` empty: ignored)."""
+class Frame(NamedTuple):
+    """A frame: the name of its type, and its fields by name: ints, and bytes for a tail."""
     name: str
-    fixed: struct.Struct
-    fields: tuple[str, ...] = ()
-    tail: str = ""
-    tail_max: int = 0
+    fields: dict[str, Any]
+
+    def shown(self) -> dict[str, Any]:
+        """The fields with bytes in hexadecimal."""
+        return {key: value.hex() if isinstance(value, bytes) else value for key, value in self.fields.items()}
+
+    def encode(self) -> bytes:
+        """The bytes of the frame. Raises ValueError or struct.error where a field is out of its range."""
+        name, form, names, tail_name, tail_max = LAYOUTS[TYPES[self.name]]
+        body, tail = struct.pack(form, *map(self.fields.get, names)), self.fields.get(tail_name, b"")
+        if len(tail) > tail_max:
+            raise ValueError(f"{tail_name} of {len(tail)} bytes")
+        body = (b"HOLD" + body[4:] if name == "Hello" else body) + tail
+        return struct.pack(">HB", 1 + len(body), TYPES[name]) + body
 
 
-LAYOUTS = {
-    0x01: Layout("Hello", struct.Struct(">4xHI"), ("version", "features"), "", MAX_LENGTH),
-    0x02: Layout("Register", struct.Struct(">Q"), ("client_id",), "credential", 256),
-    0x03: Layout("Registered", struct.Struct(">I"), ("idle_timeout_ms",)),
-    0x04: Layout("Refused", struct.Struct(">BI"), ("reason", "retry_after_ms")),
-    0x05: Layout("Nop", struct.Struct("")),
-    0x06: Layout("NopAck", struct.Struct("")),
-    0x07: Layout("Tap", struct.Struct(">Q"), ("tap_id",), "payload", 4096),
-    0x08: Layout("TapAck", struct.Struct(">Q"), ("tap_id",)),
-    0x09: Layout("Goodbye", struct.Struct(">BI"), ("reason", "retry_after_ms")),
-    0x20: Layout("Alert", struct.Struct(">QQB"), ("alert_id", "client_id", "wait"), "payload", 4096),
-    0x21: Layout("AlertResult", struct.Struct(">QB"), ("alert_id", "outcome")),
-}
-TYPES = {layout.name: kind for kind, layout in LAYOUTS.items()}
-
-
-class Frame:
-    """A frame: the name of its type and its fields, as `frame["tap_id"]`."""
-
-    def __init__(self, name: str, **fields: Union[int, bytes]) -> None:
-        self.name, self.fields = name, fields
-
-    def __getitem__(self, field: str) -> Union[int, bytes]:
-        return self.fields[field]
-
-    def __str__(self) -> str:
-        """The frame as the document's vectors write it."""
-        pairs = ((key, value.hex() if isinstance(value, bytes) else value) for key, value in self.fields.items())
-        return " ".join([self.name, *(f"{key}={value}" for key, value in pairs)])
-
-
-def encode(frame: Frame) -> bytes:
-    """The bytes of a frame. Raises ValueError where a field is out of its range."""
-    kind = TYPES[frame.name]
-    layout = LAYOUTS[kind]
-    try:
-        body = layout.fixed.pack(*(frame[field] for field in layout.fields))
-    except struct.error as error:
-        raise ValueError(f"{frame}: {error}") from error
-    if frame.name == "Hello":
-        body = b"HOLD" + body[4:]
-    tail = frame[layout.tail] if layout.tail else b""
-    if len(tail) > layout.tail_max:
-        raise ValueError(f"{layout.tail} is longer than {layout.tail_max} bytes")
-    return struct.pack(">HB", 1 + len(body) + len(tail), kind) + body + tail
+def encode(name: str, **fields: Any) -> bytes:
+    """The bytes of a frame."""
+    return Frame(name, fields).encode()
 
 
 def decode(data: bytes) -> tuple[Optional[Frame], int]:
-    """The first frame of `data` (None for one to be skipped) and its size. Raises Incomplete or Invalid."""
-    if len(data) < 2:
-        raise Incomplete
+    """The first frame of `data` (None for one to skip) and its size. Raises Incomplete or Invalid."""
     length = int.from_bytes(data[:2], "big")
-    if not 1 <= length <= MAX_LENGTH:
+    if len(data) >= 2 and not 1 <= length <= MAX_LENGTH:
         raise Invalid(f"length {length}")
-    size = 2 + length
-    if len(data) < size:
+    if len(data) < 2 + length or len(data) < 3:
         raise Incomplete
-    kind, body = data[2], bytes(data[3:size])
-    layout = LAYOUTS.get(kind)
-    if layout is None:
+    kind, body = data[2], bytes(data[3:2 + length])
+    if kind not in LAYOUTS:
         if kind < 0x80:
-            raise Invalid(f"type 0x{kind:02x}")
-        return None, size
-    fixed = layout.fixed.size
-    if not fixed <= len(body) <= fixed + layout.tail_max:
-        raise Invalid(f"{layout.name} with a body of {len(body)} bytes")
-    frame = Frame(layout.name, **dict(zip(layout.fields, layout.fixed.unpack(body[:fixed]))))
-    if layout.tail:
-        frame.fields[layout.tail] = body[fixed:]
-    if layout.name == "Hello" and (body[:4] != b"HOLD" or frame["version"] == 0):
-        raise Invalid("not a Holdline Hello")
-    if layout.name == "Alert" and frame["wait"] > 1:
-        raise Invalid("unknown flags of an Alert")
-    return frame, size
+            raise Invalid(f"type {kind:#04x}")
+        return None, 2 + length
+    name, form, names, tail_name, tail_max = LAYOUTS[kind]
+    fixed = struct.calcsize(form)
+    if not fixed <= len(body) <= fixed + tail_max:
+        raise Invalid(f"{name} with a body of {len(body)} bytes")
+    fields: dict[str, Any] = dict(zip(names, struct.unpack(form, body[:fixed])))
+    if name == "Hello" and (body[:4] != b"HOLD" or fields["version"] == 0) or fields.get("wait", 0) > 1:
+        raise Invalid(f"{name} with a wrong field")
+    if tail_name:
+        fields[tail_name] = body[fixed:]
+    return Frame(name, fields), 2 + length
 
 
 def take(buffer: bytearray) -> Iterator[Frame]:
-    """Takes the complete frames off the front of `buffer`, passing over those to be skipped."""
+    """Takes the complete frames off the front of `buffer`, passing over those to skip."""
     while True:
         try:
             frame, size = decode(buffer[:2 + MAX_LENGTH])
         except Incomplete:
             return
         del buffer[:size]
-        if frame is not None:
+        if frame:
             yield frame
 
 
-def check_vectors(path: str) -> int:
-    """Checks the codec against the vectors of the document; the exit code."""
-    with open(path, encoding="utf-8") as file:
+def run_vectors(args: argparse.Namespace) -> int:
+    """Checks the codec against the vectors of the document."""
+    with open(args.path, encoding="utf-8") as file:
         block = re.search(r"^```vectors\n(.*?)^```", file.read(), re.M | re.S)
-    lines = [line for line in block[1].splitlines() if line.strip()] if block else []
+    lines = [line for line in (block[1] if block else "").splitlines() if line.strip()]
     for line in lines:
-        name, digits, meaning = re.fullmatch(r"(\S+)((?:\s+[0-9a-f]+)+)\s+(\S.*?)\s*", line).groups()
-        data = bytes.fromhex("".join(digits.split()))
+        name, digits, meaning = re.findall(r"^(\S+)((?:\s+[0-9a-f]+)+)\s+(\S.*?)\s*$", line)[0]
+        data = bytes.fromhex(digits)
         try:
             frame, size = decode(data)
-            found = "skipped" if frame is None else str(frame)
+            found = " ".join([frame.name, *(f"{k}={v}" for k, v in frame.shown().items())]) if frame else "skipped"
             if size != len(data):
-                found += f", of {size} bytes"
-            elif frame and not (frame.name == "Hello" and size > 13) and encode(frame) != data:
-                found += f", which encodes to {encode(frame).hex()}"
+                found += f", leaving {len(data) - size} bytes"
+            elif frame and not (frame.name == "Hello" and size > 13) and frame.encode() != data:
+                found += f", encoded to {frame.encode().hex()}"
         except (Incomplete, Invalid) as error:
             found = type(error).__name__.lower()
         if found != meaning:
-            print(f"{name}: expected {meaning!r}, found {found!r}")
+            print(f"{name}: the document says {meaning!r}, the codec {found!r}")
             return 1
-    print(f"{len(lines)} vectors agree")
+    print(f"{len(lines)} vectors agree" if lines else "no vectors found")
     return 0 if lines else 1
 
 
@@ -160,173 +131,176 @@ def say(event: str, **more: object) -> None:
 
 
 class Connection:
-    """One held connection of a client: registers, acknowledges taps, sends Nops."""
+    """One held connection: registers, acknowledges taps, sends Nops."""
 
-    def __init__(self, address: tuple[str, int], client_id: int, deadline: float, nop: bool) -> None:
-        self.id, self.nop, self.hello = client_id, nop, None
-        self.registered, self.idle, self.nops, self.acks, self.taps = False, 0.0, 0, 0, 0
-        self.buffer = bytearray()
-        self.socket = socket.create_connection(address, max(0.01, deadline - time.monotonic()))
-        self.send(Frame("Hello", version=1, features=0), Frame("Register", client_id=client_id, credential=b""))
+    def __init__(self, address: tuple[str, int], client_id: int, nop: bool, timeout: float) -> None:
+        self.id, self.nop, self.hello, self.registered = client_id, nop, {}, False
+        self.taps = self.nops = self.acks = 0
+        self.interval = self.nop_at = FOREVER
+        self.buffer, self.socket = bytearray(), socket.create_connection(address, timeout)
+        self.send(encode("Hello", version=1, features=0) + encode("Register", client_id=client_id))
 
-    def send(self, *frames: Frame) -> None:
-        """Sends frames in one write."""
-        self.socket.sendall(b"".join(map(encode, frames)))
-        self.nop_at = time.monotonic() + self.idle * 0.4 if self.idle else float("inf")
+    def send(self, data: bytes, nops: int = 0) -> None:
+        """Sends frames in one write, `nops` of them Nops; any frame puts off the next Nop that is due."""
+        self.socket.sendall(data)
+        self.nops += nops
+        self.nop_at = time.monotonic() + self.interval
 
-    def send_nop(self) -> None:
-        """Sends a Nop, which is to be answered."""
-        self.nops += 1
-        self.send(Frame("Nop"))
-
-    @property
     def ready(self) -> bool:
-        """Whether all but taps has come."""
+        """Whether all that is wanted has come, taps aside."""
         return self.registered and (self.acks > 0 or not self.nop)
 
     def receive(self) -> bool:
-        """Reads and acts on what has come; False at the connection's end. Raises Invalid on a protocol error."""
+        """Acts on what has come; False once the server has ended the connection. Raises Invalid."""
         data = self.socket.recv(65536)
         self.buffer += data
+        acks = []
         for frame in take(self.buffer):
-            fields = {"id": self.id, **{k: v.hex() if isinstance(v, bytes) else v for k, v in frame.fields.items()}}
-            if frame.name == "Hello" and self.hello is None:
-                self.hello = frame
-            elif frame.name == "Refused" and not self.registered:
-                say("refused", **fields, meaning=REFUSED.get(frame["reason"], "other"))
+            name, fields = frame
+            if name == "Hello" and not self.hello:
+                self.hello = fields
+            elif name == "Goodbye" or name == "Refused" and not self.registered:
+                meaning = (GOODBYE if name == "Goodbye" else REFUSED).get(fields["reason"], "other")
+                say(name.lower(), id=self.id, **fields, meaning=meaning)
+                if meaning == "protocol error":
+                    raise Invalid("says the server")
                 return False
-            elif frame.name == "Goodbye":
-                say("goodbye", **fields, meaning=GOODBYE.get(frame["reason"], "other"))
-                return False
-            elif frame.name == "Registered" and str(self.hello) == "Hello version=1 features=0" and not self.registered:
-                self.registered, self.idle = True, frame["idle_timeout_ms"] / 1000
-                self.nop_at = time.monotonic() + self.idle * 0.4 if self.idle else float("inf")
-                say("registered", **fields)
-                if self.nop:
-                    self.send_nop()
-            elif frame.name == "NopAck" and self.acks < self.nops:
+            elif name == "Registered" and self.hello == {"version": 1, "features": 0} and not self.registered:
+                self.registered, self.interval = True, fields["idle_timeout_ms"] * 0.0004 or FOREVER
+                say("registered", id=self.id, **fields)
+                self.send(encode("Nop") if self.nop else b"", int(self.nop))
+            elif name == "NopAck" and self.acks < self.nops:
                 self.acks += 1
-                say("nop_ack", **fields)
-            elif frame.name == "Tap" and self.registered:
-                say("tap", **fields)
-                self.send(Frame("TapAck", tap_id=frame["tap_id"]))
-                self.taps += 1
+                say("nop_ack", id=self.id)
+            elif name == "Tap" and self.registered:
+                say("tap", id=self.id, **frame.shown())
+                acks.append(encode("TapAck", tap_id=fields["tap_id"]))
             else:
-                raise Invalid(f"{frame.name} out of place")
+                raise Invalid(f"{name} out of place")
+        if acks:
+            self.send(b"".join(acks))
+            self.taps += len(acks)
         return bool(data)
 
-
-def leave(connections: list[Connection], reason: int = 1) -> None:
-    """Sends Goodbye and closes, reading for up to a second until the server has closed: closing with unread
-    bytes would reset the connection, and the server might then lose the last frames sent."""
-    until = time.monotonic() + 1
-    for draining in (False, True):
-        for connection in connections:
-            try:
-                connection.socket.settimeout(max(0.01, until - time.monotonic()))
-                if not draining:
-                    connection.send(Frame("Goodbye", reason=reason, retry_after_ms=0))
-                    connection.socket.shutdown(socket.SHUT_WR)
-                while draining and time.monotonic() < until and connection.socket.recv(65536):
-                    pass
-            except OSError:
+    def leave(self) -> None:
+        """Sends Goodbye and closes, reading on for a moment until the server closes: to close with bytes unread
+        resets the connection, and the server may lose what was sent last."""
+        try:
+            self.socket.settimeout(0.5)
+            self.send(encode("Goodbye", reason=1, retry_after_ms=0))
+            self.socket.shutdown(socket.SHUT_WR)
+            until = time.monotonic() + 0.5
+            while self.socket.recv(65536) and time.monotonic() < until:
                 pass
-    for connection in connections:
-        connection.socket.close()
+        except OSError:
+            pass
+        self.socket.close()
 
 
 def run_client(args: argparse.Namespace) -> int:
-    """Holds a connection per id until the taps wanted were acknowledged; the exit code.
-
-    `closed` is printed when the server ends a connection, not when this program leaves."""
-    deadline = time.monotonic() + args.timeout
-    held: list[Connection] = []
-    taps_of_closed = 0
-    with selectors.DefaultSelector() as selector:
-        try:
-            for client_id in args.id:
-                held.append(Connection(args.address, client_id, deadline, args.nop))
-                selector.register(held[-1].socket, selectors.EVENT_READ, held[-1])
-            while not (all(c.ready for c in held) and taps_of_closed + sum(c.taps for c in held) >= args.taps):
-                now = time.monotonic()
-                if now >= deadline or not held:
-                    say("timeout" if held else "failed")
+    """Holds a connection per id until the taps wanted are acknowledged. `closed` means by the server."""
+    deadline, held, gone = time.monotonic() + args.timeout, [], 0
+    selector = DefaultSelector()
+    try:
+        for client_id in args.id:
+            held.append(Connection(args.address, client_id, args.nop, max(0.01, deadline - time.monotonic())))
+            selector.register(held[-1].socket, EVENT_READ, held[-1])
+        while not all(c.ready() for c in held) or gone + sum(c.taps for c in held) < args.taps:
+            left = deadline - time.monotonic()
+            if left <= 0 or not held:
+                raise OSError("timed out" if held else "all connections closed")
+            for key, _ in selector.select(min(left, min(c.nop_at for c in held) - time.monotonic())):
+                connection, alive = key.data, False
+                try:
+                    alive = connection.receive()
+                except ConnectionError:
+                    pass
+                except Invalid as error:
+                    say("protocol_error", id=connection.id, detail=str(error))
                     return 1
-                for key, _ in selector.select(min(deadline, *(c.nop_at for c in held)) - now):
-                    connection, alive = key.data, False
-                    connection.socket.settimeout(max(0.01, deadline - time.monotonic()))
-                    try:
-                        alive = connection.receive()
-                    except ConnectionError:
-                        pass
-                    except Invalid as error:
-                        say("protocol_error", id=connection.id, detail=str(error))
+                if not alive:
+                    say("closed", id=connection.id)
+                    selector.unregister(connection.socket)
+                    connection.socket.close()
+                    held.remove(connection)
+                    gone += connection.taps
+                    if not connection.ready():
                         return 1
-                    if not alive:
-                        say("closed", id=connection.id)
-                        selector.unregister(connection.socket)
-                        connection.socket.close()
-                        held.remove(connection)
-                        taps_of_closed += connection.taps
-                        if not connection.ready:
-                            return 1
-                for connection in held:
-                    if connection.nop_at <= time.monotonic():
-                        connection.send_nop()
-            return 0
-        except OSError as error:
-            say("failed", detail=str(error))
-            return 1
-        finally:
-            leave(held)
+            for connection in held:
+                if connection.nop_at <= time.monotonic():
+                    connection.send(encode("Nop"), 1)
+        return 0
+    except OSError as error:
+        say("failed", detail=str(error))
+        return 1
+    finally:
+        for connection in held:
+            connection.leave()
 
 
 def run_alert(args: argparse.Namespace) -> int:
-    """Sends alerts and waits for their results; the exit code."""
-    deadline = time.monotonic() + args.timeout
-    flight = set(range(1, args.count + 1))
-    alerts = (Frame("Alert", alert_id=i, client_id=args.client, wait=int(args.wait), payload=args.payload.encode())
-              for i in sorted(flight))
-    out = bytearray().join(map(encode, (Frame("Hello", version=1, features=0), *alerts)))
-    buffer, hello = bytearray(), False
+    """Sends alerts and waits for their results."""
+    deadline, flight = time.monotonic() + args.timeout, set(range(1, args.count + 1))
+    wanted = {"client_id": args.client, "wait": int(args.wait), "payload": args.payload.encode()}
+    out = encode("Hello", version=1, features=0) + b"".join(encode("Alert", alert_id=i, **wanted) for i in sorted(flight))
+    view, buffer, hello = memoryview(out), bytearray(), False
     try:
-        with socket.create_connection(args.address, args.timeout) as connection:
-            connection.setblocking(False)
+        with socket.create_connection(args.address, args.timeout) as sock:
+            sock.setblocking(False)
             while flight:
-                wait = max(0.0, deadline - time.monotonic())
-                readable, writable, _ = select.select([connection], [connection] if out else [], [], wait)
-                if not readable and not writable:
-                    raise TimeoutError("timed out")
-                if writable:
-                    del out[:connection.send(out[:65536])]
-                data = connection.recv(65536) if readable else b""
+                left = max(0.0, deadline - time.monotonic())
+                readable, writable, _ = select.select([sock], [sock] if view else [], [], left)
+                if left == 0 or not readable and not writable:
+                    raise OSError("timed out")
+                view = view[sock.send(view):] if writable else view
+                data = sock.recv(65536) if readable else b""
                 buffer += data
-                for frame in take(buffer):
-                    if frame.name == "Hello" and not hello and frame["version"] == 1:
+                for name, fields in take(buffer):
+                    if name == "Hello" and not hello and fields["version"] == 1:
                         hello = True
-                    elif frame.name == "AlertResult" and hello and frame["alert_id"] in flight:
-                        flight.remove(frame["alert_id"])
-                        say("result", alert_id=frame["alert_id"], outcome=OUTCOMES.get(frame["outcome"], "other"))
+                    elif name == "AlertResult" and hello and fields["alert_id"] in flight:
+                        flight.remove(fields["alert_id"])
+                        say("result", alert_id=fields["alert_id"], outcome=OUTCOMES.get(fields["outcome"], "other"))
                     else:
-                        raise Invalid(f"{frame} out of place")
+                        raise Invalid(f"{name} {fields} out of place")
                 if readable and not data:
-                    raise ConnectionError("closed by the server")
+                    raise OSError("closed by the server")
         return 0
     except (OSError, Invalid) as error:
         say("failed", detail=str(error), missing=len(flight))
         return 1
 
 
-def address(text: str) -> tuple[str, int]:
+def host_port(text: str) -> tuple[str, int]:
     """Parses HOST:PORT or [IPV6]:PORT."""
-    match = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+)):(\d{1,5})", text)
-    if not match or int(match[3]) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT or [IPV6]:PORT")
-    return match[1] or match[2], int(match[3])
+    host, port = re.fullmatch(r"(\[[^][]+\]|[^][:]+):(\d+)", text).groups()  # type: ignore[union-attr]
+    return host.strip("[]"), int(port)
 
 
-def u64(text: str) -> int:
-    """Parses an unsigned number of 64 bits."""
-    if not text.isdecimal() or int(text) >= 1 << 64:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a u64")
-    return int(text)
+def main() -> int:
+    """Parses the command line and runs a subcommand; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    vectors, client, alert = (commands.add_parser(name) for name in ("vectors", "client", "alert"))
+    vectors.add_argument("path")
+    client.add_argument("--id", type=int, action="append", required=True)
+    client.add_argument("--taps", type=int, default=0)
+    client.add_argument("--nop", action="store_true")
+    alert.add_argument("--client", type=int, required=True)
+    alert.add_argument("--count", type=int, default=1)
+    alert.add_argument("--payload", default="")
+    alert.add_argument("--no-wait", dest="wait", action="store_false")
+    for command in (client, alert):
+        command.add_argument("address", metavar="HOST:PORT")
+        command.add_argument("--timeout", type=float, default=10.0)
+    args = parser.parse_args()
+    try:
+        if args.command != "vectors":
+            args.address = host_port(args.address)
+        return {"vectors": run_vectors, "client": run_client, "alert": run_alert}[args.command](args)
+    except (AttributeError, ValueError, struct.error) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
