@@ -127,9 +127,12 @@ mod tests {
     #[test]
     fn schedules() {
         let config = |rate, secs| Config { rate, duration: Duration::from_secs(secs), ..Config::default() };
-        for (rate, secs, scheduled, last_us) in
-            [(10.0, 60, 600, 59_900_000), (1000.0, 30, 30_000, 29_999_000), (0.5, 10, 5, 8_000_000), (3.0, 1, 3, 666_666)]
-        {
+        for (rate, secs, scheduled, last_us) in [
+            (10.0, 60, 600, 59_900_000),
+            (1000.0, 30, 30_000, 29_999_000),
+            (0.5, 10, 5, 8_000_000),
+            (3.0, 1, 3, 666_666),
+        ] {
             let config = config(rate, secs);
             assert_eq!(config.scheduled(), scheduled, "{rate}/s for {secs} s");
             assert_eq!(config.intended_us(scheduled - 1), last_us);

@@ -44,7 +44,9 @@ pub enum AlerterError {
         error: io::Error,
     },
     /// Whoever listens there is no Holdline alert interface.
-    #[error("{target} does not speak the Holdline protocol: {why}; is it the address of the alert interface (--alerts of the server)?")]
+    #[error(
+        "{target} does not speak the Holdline protocol: {why}; is it the address of the alert interface (--alerts of the server)?"
+    )]
     Protocol {
         /// The address.
         target: std::net::SocketAddr,

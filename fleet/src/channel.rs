@@ -48,12 +48,7 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     /// The runtime can't watch the socket.
     pub fn new(stream: StdUnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self {
-            stream: UnixStream::from_std(stream)?,
-            inbox: Vec::new(),
-            outbox: Vec::new(),
-            types: PhantomData,
-        })
+        Ok(Self { stream: UnixStream::from_std(stream)?, inbox: Vec::new(), outbox: Vec::new(), types: PhantomData })
     }
 
     /// Both ends of a channel inside one process. Must be called within a runtime.

@@ -165,7 +165,10 @@ impl<Out, In> Drop for Member<Out, In> {
 pub fn from_parent() -> io::Result<UnixStream> {
     let stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     stream.peer_addr().map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidInput, "this command is for holdline's own processes; see `holdline --help`")
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "this command is for holdline's own processes; see `holdline --help`",
+        )
     })?;
     Ok(stream)
 }

@@ -280,7 +280,9 @@ impl PortPlan {
     pub fn describe(&self) -> String {
         let sources = self.used_sources();
         let from = match (sources.first(), sources.last()) {
-            (Some(first), Some(last)) if first != last => format!("{} source addresses {first} to {last}", sources.len()),
+            (Some(first), Some(last)) if first != last => {
+                format!("{} source addresses {first} to {last}", sources.len())
+            }
             (Some(only), _) => format!("source address {only}"),
             _ => "the source address the kernel chooses".to_owned(),
         };
@@ -309,9 +311,13 @@ mod tests {
 
     #[test]
     fn lists_and_blocks() {
-        for (text, count) in
-            [("127.0.0.1", 1), ("127.1.0.0/30", 4), ("10.0.0.0/30", 2), ("10.0.0.1, 10.0.0.1,10.0.0.2", 2), ("fd00::/126", 4)]
-        {
+        for (text, count) in [
+            ("127.0.0.1", 1),
+            ("127.1.0.0/30", 4),
+            ("10.0.0.0/30", 2),
+            ("10.0.0.1, 10.0.0.1,10.0.0.2", 2),
+            ("fd00::/126", 4),
+        ] {
             let Sources::Listed(listed) = text.parse().unwrap() else { panic!("{text}") };
             assert_eq!(listed.len(), count, "{text}");
         }

@@ -213,7 +213,9 @@ pub fn remedy(error: &io::Error) -> Option<&'static str> {
             "not permitted: a port below net.ipv4.ip_unprivileged_port_start needs root or CAP_NET_BIND_SERVICE, and a \
              firewall rule may refuse a connection"
         }
-        libc::ENOBUFS | libc::ENOMEM => "the kernel has no memory left for sockets: see net.ipv4.tcp_mem and free memory",
+        libc::ENOBUFS | libc::ENOMEM => {
+            "the kernel has no memory left for sockets: see net.ipv4.tcp_mem and free memory"
+        }
         _ => return None,
     })
 }

@@ -18,7 +18,8 @@ struct Vector {
 
 /// The lines of the document's `vectors` block.
 fn vectors() -> Vec<Vector> {
-    let block = DOCUMENT.split("```vectors\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a vectors block");
+    let block =
+        DOCUMENT.split("```vectors\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a vectors block");
     block.lines().map(vector).collect()
 }
 
@@ -116,24 +117,26 @@ fn limits_are_what_they_say() {
 
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let payload = prop::collection::vec(any::<u8>(), 0..200);
-    (0..11_u8, any::<u64>(), any::<u64>(), any::<u32>(), any::<u8>(), payload).prop_map(|(kind, a, b, c, code, payload)| {
-        let frame = match kind {
-            0 => Frame::Hello(Hello { version: u16::from(code).max(1), features: Features(c) }),
-            1 => Frame::Register { client_id: a, credential: &payload },
-            2 => Frame::Registered { idle_timeout_ms: c },
-            3 => Frame::Refused { reason: RefusedReason::from_code(code), retry_after_ms: c },
-            4 => Frame::Nop,
-            5 => Frame::NopAck,
-            6 => Frame::Tap { tap_id: a, payload: &payload },
-            7 => Frame::TapAck { tap_id: a },
-            8 => Frame::Goodbye { reason: GoodbyeReason::from_code(code), retry_after_ms: c },
-            9 => Frame::Alert { alert_id: a, client_id: b, wait_for_ack: code % 2 == 0, payload: &payload },
-            _ => Frame::AlertResult { alert_id: a, outcome: Outcome::from_code(code) },
-        };
-        let mut bytes = Vec::new();
-        frame.encode(&mut bytes);
-        bytes
-    })
+    (0..11_u8, any::<u64>(), any::<u64>(), any::<u32>(), any::<u8>(), payload).prop_map(
+        |(kind, a, b, c, code, payload)| {
+            let frame = match kind {
+                0 => Frame::Hello(Hello { version: u16::from(code).max(1), features: Features(c) }),
+                1 => Frame::Register { client_id: a, credential: &payload },
+                2 => Frame::Registered { idle_timeout_ms: c },
+                3 => Frame::Refused { reason: RefusedReason::from_code(code), retry_after_ms: c },
+                4 => Frame::Nop,
+                5 => Frame::NopAck,
+                6 => Frame::Tap { tap_id: a, payload: &payload },
+                7 => Frame::TapAck { tap_id: a },
+                8 => Frame::Goodbye { reason: GoodbyeReason::from_code(code), retry_after_ms: c },
+                9 => Frame::Alert { alert_id: a, client_id: b, wait_for_ack: code % 2 == 0, payload: &payload },
+                _ => Frame::AlertResult { alert_id: a, outcome: Outcome::from_code(code) },
+            };
+            let mut bytes = Vec::new();
+            frame.encode(&mut bytes);
+            bytes
+        },
+    )
 }
 
 proptest! {

@@ -88,9 +88,18 @@ impl HlogWriter {
     ///
     /// # Errors
     /// The tag holds a character the format has no place for, or the file could not be written.
-    pub fn append(&mut self, tag: &str, start_us: u64, duration: Duration, histogram: &Histogram<u64>) -> io::Result<()> {
+    pub fn append(
+        &mut self,
+        tag: &str,
+        start_us: u64,
+        duration: Duration,
+        histogram: &Histogram<u64>,
+    ) -> io::Result<()> {
         let tag = Tag::new(tag).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, format!("{tag:?} can't be a tag: no commas, spaces or line ends"))
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{tag:?} can't be a tag: no commas, spaces or line ends"),
+            )
         })?;
         let mut line = Vec::new();
         let mut serializer = V2Serializer::new();
@@ -131,8 +140,12 @@ pub fn read_hlog(path: &Path) -> Result<Vec<HlogInterval>, RecordError> {
     let bytes = std::fs::read(path).map_err(|error| RecordError::io("read", path, error))?;
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     // The table heading is no part of the format's grammar, but every viewer skips it, and some ask for it.
-    let lines: Vec<u8> =
-        bytes[..whole].split_inclusive(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"\"")).flatten().copied().collect();
+    let lines: Vec<u8> = bytes[..whole]
+        .split_inclusive(|byte| *byte == b'\n')
+        .filter(|line| !line.starts_with(b"\""))
+        .flatten()
+        .copied()
+        .collect();
     let mut intervals = Vec::new();
     let mut deserializer = Deserializer::new();
     for entry in IntervalLogIterator::new(&lines) {

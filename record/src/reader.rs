@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    CONNECT_HLOG, EVENTS, EventRow, HOST, HlogInterval, HostRow, MANIFEST, Manifest, RecordError, SAMPLES, SCHEMA_VERSION,
-    SampleRow, TAP_HLOG, read_hlog,
+    CONNECT_HLOG, EVENTS, EventRow, HOST, HlogInterval, HostRow, MANIFEST, Manifest, RecordError, SAMPLES,
+    SCHEMA_VERSION, SampleRow, TAP_HLOG, read_hlog,
 };
 
 /// Something in a folder that could not be read; the rest could.
@@ -101,7 +101,8 @@ fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, RecordError> {
         .lines()
         .enumerate()
         .map(|(index, line)| {
-            serde_json::from_str(line).map_err(|error| RecordError::format(path, format!("line {}: {error}", index + 1)))
+            serde_json::from_str(line)
+                .map_err(|error| RecordError::format(path, format!("line {}: {error}", index + 1)))
         })
         .collect()
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::{CONNECT_HLOG, EVENTS, EventRow, HOST, HlogWriter, HostRow, MANIFEST, Manifest, SAMPLES, SampleRow, TAP_HLOG};
+use crate::{
+    CONNECT_HLOG, EVENTS, EventRow, HOST, HlogWriter, HostRow, MANIFEST, Manifest, SAMPLES, SampleRow, TAP_HLOG,
+};
 
 /// A run folder that can't be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +58,9 @@ impl RecordError {
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::StorageFull => "; free some space or name another folder with --out (what was recorded so far is kept)",
+        io::ErrorKind::StorageFull => {
+            "; free some space or name another folder with --out (what was recorded so far is kept)"
+        }
         io::ErrorKind::PermissionDenied => "; name a folder you may write with --out",
         _ => "",
     }
@@ -112,7 +116,8 @@ impl RunWriter {
     /// # Errors
     /// The files can't be written.
     pub fn sample(&mut self, processes: &[SampleRow], host: &HostRow) -> Result<(), RecordError> {
-        write_rows(&mut self.samples, processes).map_err(|error| RecordError::io("write", &self.folder.join(SAMPLES), error))?;
+        write_rows(&mut self.samples, processes)
+            .map_err(|error| RecordError::io("write", &self.folder.join(SAMPLES), error))?;
         write_rows(&mut self.host, std::slice::from_ref(host))
             .map_err(|error| RecordError::io("write", &self.folder.join(HOST), error))
     }

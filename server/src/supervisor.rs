@@ -223,7 +223,11 @@ impl Prepared {
 impl Supervisor {
     /// The one loop: workers, alerts, questions, the parent, time. Every branch only says that something is there;
     /// then all that is there is handled, and what came of it is sent once.
-    async fn serve(mut self, listener: TcpListener, mut questions: mpsc::Receiver<Question>) -> Result<(), ServerError> {
+    async fn serve(
+        mut self,
+        listener: TcpListener,
+        mut questions: mpsc::Receiver<Question>,
+    ) -> Result<(), ServerError> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut orders = Vec::new();
@@ -431,10 +435,8 @@ impl Supervisor {
             Asker::Metrics(question) => drop(question.send(total)),
             Asker::Parent(seq) => {
                 let workers = self.places.iter().zip(&answers);
-                let workers = workers.map(|(place, counts)| WorkerReport {
-                    pid: place.worker.pid(),
-                    registered: counts.registered,
-                });
+                let workers = workers
+                    .map(|(place, counts)| WorkerReport { pid: place.worker.pid(), registered: counts.registered });
                 self.parent.push(&Report::Counts { seq, total, workers: workers.collect() });
             }
         }

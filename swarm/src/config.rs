@@ -83,7 +83,9 @@ pub enum ConfigError {
         needed: u32,
     },
     /// Not even one connection fits into a process.
-    #[error("the limit of {limit} open files per process leaves no room for connections; raise it (`ulimit -n`, LimitNOFILE=)")]
+    #[error(
+        "the limit of {limit} open files per process leaves no room for connections; raise it (`ulimit -n`, LimitNOFILE=)"
+    )]
     NoFiles {
         /// The limit in force.
         limit: u64,
@@ -97,7 +99,9 @@ pub enum ConfigError {
         bound: &'static str,
     },
     /// A source address is not of this host.
-    #[error("source address {address} can't be used: {error}; add it with `ip addr add {address}/32 dev lo`, or leave it out of --sources")]
+    #[error(
+        "source address {address} can't be used: {error}; add it with `ip addr add {address}/32 dev lo`, or leave it out of --sources"
+    )]
     Source {
         /// The address.
         address: std::net::IpAddr,
@@ -126,7 +130,9 @@ impl Config {
         if self.connect_timeout.is_zero() || self.register_timeout.is_zero() {
             return value("--connect-timeout and --register-timeout", "more than 0");
         }
-        if let Some(public) = self.connect.iter().find(|target| !reach::is_near(target.ip()) && !self.allow_public_target) {
+        if let Some(public) =
+            self.connect.iter().find(|target| !reach::is_near(target.ip()) && !self.allow_public_target)
+        {
             return Err(ConfigError::PublicTarget(*public));
         }
         let plan = PortPlan::new(
@@ -171,7 +177,9 @@ mod tests {
     fn message(change: impl FnOnce(&mut Config)) -> String {
         let mut config = Config::default();
         change(&mut config);
-        config.validate(20_000).map_or_else(|error| error.to_string(), |(_, processes)| format!("{processes} processes"))
+        config
+            .validate(20_000)
+            .map_or_else(|error| error.to_string(), |(_, processes)| format!("{processes} processes"))
     }
 
     #[test]
@@ -184,8 +192,20 @@ mod tests {
             (Box::new(|c| c.rate = Some(f64::NAN)), "--rate"),
             (Box::new(|c| c.window = 0), "--window"),
             (Box::new(|c| c.connect = vec!["8.8.8.8:80".parse().unwrap()]), "--allow-public-target"),
-            (Box::new(|c| { c.connections = 33_000; c.processes = Some(1) }), "--processes 2"),
-            (Box::new(|c| { c.start_id = u64::MAX; c.connections = 2 }), "--start-id"),
+            (
+                Box::new(|c| {
+                    c.connections = 33_000;
+                    c.processes = Some(1)
+                }),
+                "--processes 2",
+            ),
+            (
+                Box::new(|c| {
+                    c.start_id = u64::MAX;
+                    c.connections = 2
+                }),
+                "--start-id",
+            ),
             (Box::new(|c| c.connect.clear()), "--connect"),
         ] {
             let message = message(change);

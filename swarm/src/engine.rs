@@ -531,7 +531,11 @@ impl<D: Driver> Engine<D> {
         #[allow(clippy::cast_precision_loss, reason = "a table of slots is far below 2^52")]
         let owed = self.nops_owed + self.slots.len() as f64 * share;
         self.nops_owed = owed.fract();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive, at most the table")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole, positive, at most the table"
+        )]
         for _ in 0..owed.trunc() as usize {
             self.nop_slot = (self.nop_slot + 1) % self.slots.len();
             self.send_nop(self.nop_slot);

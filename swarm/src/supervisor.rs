@@ -271,10 +271,10 @@ impl Supervisor {
         let Some((question, seq)) = self.asked else { return };
         if self.places.iter().all(|place| place.down || place.answered >= question) {
             self.asked = None;
-            let workers = self.places.iter().map(|place| WorkerReport {
-                pid: place.worker.pid(),
-                registered: place.counts.registered,
-            });
+            let workers = self
+                .places
+                .iter()
+                .map(|place| WorkerReport { pid: place.worker.pid(), registered: place.counts.registered });
             self.parent.push(&Report::Counts { seq, total: self.total(), workers: workers.collect() });
         }
     }

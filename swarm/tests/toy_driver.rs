@@ -107,7 +107,9 @@ async fn a_second_protocol_is_spoken() {
             supervisor.push(&ToWorker::Ask(1));
             supervisor.next(&mut said).await.unwrap();
             match said.pop() {
-                Some(FromWorker::Counts { counts, .. }) if counts.taps_total == 3 && counts.nops_total >= 3 => break counts,
+                Some(FromWorker::Counts { counts, .. }) if counts.taps_total == 3 && counts.nops_total >= 3 => {
+                    break counts;
+                }
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         };

@@ -313,7 +313,10 @@ impl Worker {
     }
 
     /// A slice of the sweep, and the timeouts of taps.
-    #[allow(clippy::cast_possible_truncation, reason = "the clock wraps by design; deadlines are far below half its span")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the clock wraps by design; deadlines are far below half its span"
+    )]
     fn on_tick(&mut self) {
         self.now_s = self.started.elapsed().as_secs() as u16;
         for (token, outcome) in self.taps.expired(mono_us()) {

@@ -72,7 +72,8 @@ impl Taps {
     /// Taps whose time is over, which are taken out.
     pub(super) fn expired(&mut self, now_us: u64) -> Vec<(u64, Outcome)> {
         let mut expired = Vec::new();
-        while let Some((deadline, token)) = self.deadlines.front().copied().filter(|(deadline, _)| *deadline <= now_us) {
+        while let Some((deadline, token)) = self.deadlines.front().copied().filter(|(deadline, _)| *deadline <= now_us)
+        {
             self.deadlines.pop_front();
             if self.pending.remove(&token).is_some() {
                 self.late.push_back((deadline.saturating_add(self.timeout_us * REMEMBERED_TIMEOUTS), token));
@@ -107,7 +108,8 @@ impl Worker {
             return self.settle(token, Outcome::Overloaded);
         }
         self.send(index, &tap);
-        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.state == State::Registered && slot.seq == seq) else {
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.state == State::Registered && slot.seq == seq)
+        else {
             // Sending found that the client is gone.
             return self.settle(token, Outcome::Offline);
         };
