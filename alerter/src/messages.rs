@@ -9,7 +9,7 @@ use crate::Config;
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
     /// Tap with these settings.
-    Start(Config),
+    Start(Box<Config>),
     /// Send no more alerts; wait for what is under way, then say the outcome.
     Stop,
 }

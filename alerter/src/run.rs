@@ -95,7 +95,7 @@ pub async fn run(mut parent: Channel<Report, Order>) -> Result<(), AlerterError>
     }
     let Some(Order::Start(config)) = orders.into_iter().next() else { return Ok(()) };
     match connect(&config).await {
-        Ok((stream, inbox)) => Alerter::new(config, stream, inbox, parent)?.serve().await,
+        Ok((stream, inbox)) => Alerter::new(*config, stream, inbox, parent)?.serve().await,
         Err(error) => {
             parent.push(&Report::Failed(error.to_string()));
             // The error is returned as well; a parent that is gone needs no telling.
@@ -284,7 +284,7 @@ impl Alerter {
         let now_us = mono_us();
         let inbox = std::mem::take(&mut self.inbox);
         let mut frames = Frames::new(&inbox);
-        while let Some(frame) = frames.next() {
+        for frame in frames.by_ref() {
             match frame {
                 Ok(Frame::AlertResult { alert_id, outcome }) => self.books.answered(alert_id, outcome, now_us),
                 Ok(Frame::Refused { reason, .. }) => {

@@ -176,7 +176,7 @@ fn stop_signals() -> anyhow::Result<(Signal, Signal)> {
 async fn server(arguments: ServerArguments) -> anyhow::Result<ExitCode> {
     use holdline_server::{Config, Order, Report, run};
     let (mut parent, role) = Channel::<Order, Report>::pair()?;
-    parent.push(&Order::Start(Config {
+    parent.push(&Order::Start(Box::new(Config {
         listen: arguments.listen,
         alerts: arguments.alerts,
         metrics: arguments.metrics,
@@ -184,7 +184,7 @@ async fn server(arguments: ServerArguments) -> anyhow::Result<ExitCode> {
         workers: arguments.workers,
         idle_timeout: arguments.idle_timeout,
         ..Config::default()
-    }));
+    })));
     let (mut terminate, mut interrupt) = stop_signals()?;
     let driving = async {
         let mut reports = Vec::new();
@@ -214,7 +214,7 @@ async fn swarm(arguments: SwarmArguments) -> anyhow::Result<ExitCode> {
     use holdline_swarm::{Config, Order, Report, run};
     let (mut parent, role) = Channel::<Order, Report>::pair()?;
     let connections = arguments.connections;
-    parent.push(&Order::Start(Config {
+    parent.push(&Order::Start(Box::new(Config {
         connect: arguments.connect,
         start_id: arguments.start_id,
         connections,
@@ -225,7 +225,7 @@ async fn swarm(arguments: SwarmArguments) -> anyhow::Result<ExitCode> {
         processes: arguments.processes,
         allow_public_target: arguments.allow_public_target,
         ..Config::default()
-    }));
+    })));
     parent.push(&Order::Grow { to: connections });
     let (mut terminate, mut interrupt) = stop_signals()?;
     let driving = async {
@@ -272,7 +272,7 @@ async fn swarm(arguments: SwarmArguments) -> anyhow::Result<ExitCode> {
 async fn alerter(arguments: AlerterArguments) -> anyhow::Result<ExitCode> {
     use holdline_alerter::{Config, Order, Report, run};
     let (mut parent, role) = Channel::<Order, Report>::pair()?;
-    parent.push(&Order::Start(Config {
+    parent.push(&Order::Start(Box::new(Config {
         connect: arguments.connect,
         first_id: arguments.ids.0,
         end_id: arguments.ids.1,
@@ -281,7 +281,7 @@ async fn alerter(arguments: AlerterArguments) -> anyhow::Result<ExitCode> {
         seed: arguments.seed,
         allow_public_target: arguments.allow_public_target,
         ..Config::default()
-    }));
+    })));
     let (mut terminate, mut interrupt) = stop_signals()?;
     let driving = async {
         let (mut reports, mut trips) = (Vec::new(), holdline_record::new_histogram());

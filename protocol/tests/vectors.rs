@@ -24,7 +24,8 @@ fn vectors() -> Vec<Vector> {
 }
 
 fn vector(line: &str) -> Vector {
-    let is_hex = |word: &&str| word.len() % 2 == 0 && word.chars().all(|c| c.is_ascii_hexdigit() && !c.is_uppercase());
+    let is_hex =
+        |word: &&str| word.len().is_multiple_of(2) && word.chars().all(|c| c.is_ascii_hexdigit() && !c.is_uppercase());
     let mut words = line.split_whitespace();
     let name = words.next().expect("a name").to_owned();
     let words: Vec<&str> = words.collect();
@@ -129,7 +130,9 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
                 6 => Frame::Tap { tap_id: a, payload: &payload },
                 7 => Frame::TapAck { tap_id: a },
                 8 => Frame::Goodbye { reason: GoodbyeReason::from_code(code), retry_after_ms: c },
-                9 => Frame::Alert { alert_id: a, client_id: b, wait_for_ack: code % 2 == 0, payload: &payload },
+                9 => {
+                    Frame::Alert { alert_id: a, client_id: b, wait_for_ack: code.is_multiple_of(2), payload: &payload }
+                }
                 _ => Frame::AlertResult { alert_id: a, outcome: Outcome::from_code(code) },
             };
             let mut bytes = Vec::new();

@@ -113,7 +113,7 @@ impl Sender {
         let inbox = std::mem::take(&mut self.inbox);
         let mut frames = Frames::new(&inbox);
         let mut sound = true;
-        while let Some(frame) = frames.next() {
+        for frame in frames.by_ref() {
             sound = match frame {
                 Ok(Frame::Hello(hello)) if !self.greeted => {
                     self.greeted = true;

@@ -11,7 +11,7 @@ use crate::Config;
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
     /// Serve with these settings.
-    Start(Config),
+    Start(Box<Config>),
     /// Say your counts.
     Ask {
         /// Comes back in the answer.

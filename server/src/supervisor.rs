@@ -130,7 +130,7 @@ pub async fn run(program: Program, mut parent: Channel<Report, Order>) -> Result
         Order::Ask { .. } | Order::Drain => None,
     });
     let Some(config) = config else { return Ok(()) };
-    match prepare(config, program) {
+    match prepare(*config, program) {
         Ok(prepared) => prepared.serve(parent).await,
         Err(error) => {
             parent.push(&Report::Failed(error.to_string()));

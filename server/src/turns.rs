@@ -206,7 +206,7 @@ mod tests {
                     3 if n < 10 => turns.restarted(worker),
                     _ => {}
                 }
-                turns.next(now, || n % 2 == 0);
+                turns.next(now, || n.is_multiple_of(2));
                 let taken: u64 = turns.shares.iter().map(|share| share.open + share.credit).sum();
                 prop_assert!(taken <= 900);
                 prop_assert!(turns.shares.iter().all(|share| share.open + share.credit <= 400));

@@ -12,7 +12,7 @@ use crate::Config;
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
     /// Be ready for these settings; no connection yet.
-    Start(Config),
+    Start(Box<Config>),
     /// Have this many clients, counted from the first id.
     Grow {
         /// How many in all.

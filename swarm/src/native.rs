@@ -39,7 +39,7 @@ impl Driver for Native {
         events: &mut Vec<DriverEvent>,
     ) -> Result<usize, Violation> {
         let mut frames = Frames::new(input);
-        while let Some(frame) = frames.next() {
+        for frame in frames.by_ref() {
             match (*state, frame.map_err(|_| Violation)?) {
                 (State::Opened, Frame::Hello(hello)) if hello.version <= VERSION => *state = State::Greeted,
                 (State::Greeted, Frame::Registered { .. }) => {

@@ -69,7 +69,7 @@ impl Worker {
 
     fn frames(&mut self, index: u32, bytes: &[u8]) -> Result<(), Fault> {
         let mut frames = Frames::new(bytes);
-        while let Some(frame) = frames.next() {
+        for frame in frames.by_ref() {
             self.frame(index, &frame.map_err(Fault::Invalid)?)?;
             // The rest of what a client said before it was closed is of no interest.
             if self.slots.get(index).is_none_or(|slot| !slot.is_open() || slot.state == State::Ending) {
