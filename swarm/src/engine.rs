@@ -307,7 +307,7 @@ impl<D: Driver> Engine<D> {
         if let Some(attempt) = self.attempts.get_mut(&index) {
             attempt.deadline_us = after(mono_us(), self.plan.register_timeout);
         }
-        let id = self.plan.start_id.wrapping_add(self.plan.first).wrapping_add(u64::from(slot.client));
+        let id = self.plan.id(slot.client);
         self.driver.open(id, &mut slot.state, &mut self.out);
         self.send_out(index);
     }
@@ -374,7 +374,7 @@ impl<D: Driver> Engine<D> {
         let input = kept.as_deref().unwrap_or(bytes);
         let mut events = std::mem::take(&mut self.events);
         let slot = &mut self.slots[index as usize];
-        let id = self.plan.start_id.wrapping_add(self.plan.first).wrapping_add(u64::from(slot.client));
+        let id = self.plan.id(slot.client);
         let result = self.driver.receive(id, &mut slot.state, input, &mut self.out, &mut events);
         let acks = events.iter().filter(|event| **event == DriverEvent::Tapped).count() as u64;
         if let Ok(taken) = result
@@ -547,7 +547,7 @@ impl<D: Driver> Engine<D> {
         if slot.phase != Phase::Registered {
             return;
         }
-        let id = self.plan.start_id.wrapping_add(self.plan.first).wrapping_add(u64::from(slot.client));
+        let id = self.plan.id(slot.client);
         self.driver.keepalive(id, &mut slot.state, &mut self.out);
         if self.send_out(u32::try_from(at).expect("slots are descriptor numbers")) {
             self.counts.nops_total += 1;
@@ -575,7 +575,7 @@ impl<D: Driver> Engine<D> {
             if phase == Phase::Gone {
                 continue;
             }
-            let id = self.plan.start_id.wrapping_add(self.plan.first).wrapping_add(u64::from(slot.client));
+            let id = self.plan.id(slot.client);
             if phase == Phase::Registered {
                 self.driver.leave(id, &mut slot.state, &mut self.out);
                 self.send_out(index);

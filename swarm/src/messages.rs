@@ -110,6 +110,14 @@ pub struct WorkerPlan {
     pub register_timeout: Duration,
 }
 
+impl WorkerPlan {
+    /// The id of this worker's client of number `client`.
+    #[must_use]
+    pub fn id(&self, client: u32) -> u64 {
+        self.start_id.wrapping_add(self.first).wrapping_add(u64::from(client))
+    }
+}
+
 /// From the supervisor to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToWorker {
