@@ -11,4 +11,4 @@ mod member;
 
 pub use channel::{Channel, Gone};
 pub use files::{receive_file, send_file};
-pub use member::{Exit, Member, Program, SpawnError, from_parent};
+pub use member::{Exit, Member, Program, SpawnError, from_parent, poll_any_ready};

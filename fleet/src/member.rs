@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -146,6 +147,23 @@ impl<Out: Serialize, In: DeserializeOwned> Member<Out, In> {
             tokio::time::sleep(REAP_INTERVAL).await;
         }
     }
+}
+
+/// Ready when one of `members` has said something, or takes what it is to be told. All are looked at, so that each wakes
+/// the task that waits.
+pub fn poll_any_ready<'a, Out, In>(
+    members: impl Iterator<Item = &'a mut Member<Out, In>>,
+    context: &mut Context<'_>,
+) -> Poll<()>
+where
+    Out: Serialize + 'a,
+    In: DeserializeOwned + 'a,
+{
+    let mut ready = false;
+    for member in members {
+        ready |= member.channel.poll_ready(context).is_ready();
+    }
+    if ready { Poll::Ready(()) } else { Poll::Pending }
 }
 
 impl<Out, In> Drop for Member<Out, In> {

@@ -5,10 +5,9 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::task::Poll;
 use std::time::Duration;
 
-use holdline_fleet::{Channel, Member, Program, SpawnError};
+use holdline_fleet::{Channel, Member, Program, SpawnError, poll_any_ready};
 use holdline_host::clock::mono_us;
 use holdline_host::{limits, socket};
 use holdline_protocol::Outcome;
@@ -496,11 +495,8 @@ fn location(worker: usize, slot: u32) -> Location {
 /// Waits until a worker has said something, or takes what it is to be told.
 async fn ready(places: &mut [Place]) {
     let any = poll_fn(|context| {
-        let mut ready = false;
-        for place in places.iter_mut().filter(|place| !place.down) {
-            ready |= place.worker.channel.poll_ready(context).is_ready();
-        }
-        if ready { Poll::Ready(()) } else { Poll::Pending }
+        let up = places.iter_mut().filter(|place| !place.down).map(|place| &mut place.worker);
+        poll_any_ready(up, context)
     });
     // With many workers one look at all of them would use up the runtime's budget and look like nothing is there.
     tokio::task::unconstrained(any).await;

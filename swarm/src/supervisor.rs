@@ -2,11 +2,10 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use holdline_fleet::{Channel, Member, Program, SpawnError};
+use holdline_fleet::{Channel, Member, Program, SpawnError, poll_any_ready};
 use holdline_host::limits;
 use holdline_host::ports::PortPlan;
 use holdline_record::{SwarmCounts, decode_histogram, encode_histogram, new_histogram};
@@ -331,11 +330,8 @@ impl Supervisor {
 /// Waits until a worker has said something, or takes what it is to be told.
 async fn ready(places: &mut [Place]) {
     let any = poll_fn(|context| {
-        let mut ready = false;
-        for place in places.iter_mut().filter(|place| !place.down) {
-            ready |= place.worker.channel.poll_ready(context).is_ready();
-        }
-        if ready { Poll::Ready(()) } else { Poll::Pending }
+        let up = places.iter_mut().filter(|place| !place.down).map(|place| &mut place.worker);
+        poll_any_ready(up, context)
     });
     // With many workers one look at all of them would use up the runtime's budget and look like nothing is there.
     tokio::task::unconstrained(any).await;
