@@ -1,1 +1,31 @@
-//! Plays an experiment. Not written yet: the roles run by hand until then.
+//! Plays an experiment: starts the roles, climbs the staircase, holds and taps, samples, and stops everything.
+//!
+//! ```text
+//! experiment.toml -> Experiment (typed, as written) -> Plan (resolved for this host) -> check -> run -> run folder
+//! ```
+//!
+//! Parsing, planning and checking open no socket and start no process. [`run`] writes the run folder as it goes; judging
+//! it is left to the analysis, which sees nothing but that folder.
+
+mod cast;
+mod check;
+mod experiment;
+mod journal;
+mod plan;
+mod play;
+mod progress;
+
+pub use check::{Shortfall, check};
+pub use experiment::{
+    Alerter, Experiment, ExperimentError, Group, Holdline, Promise, Reference, Sampling, Staircase, Swarm, Taps, Target,
+};
+pub use plan::Plan;
+pub use play::{Cut, Options, Played, RunError, run};
+pub use progress::Progress;
+
+/// The kind of process that runs a server, for `holdline role KIND NAME`.
+pub const SERVER_ROLE: &str = "server";
+/// The kind of process that runs a swarm group.
+pub const SWARM_ROLE: &str = "swarm";
+/// The kind of process that runs an alerter.
+pub const ALERTER_ROLE: &str = "alerter";

@@ -278,6 +278,13 @@ impl PortPlan {
     /// The plan in one line, for people.
     #[must_use]
     pub fn describe(&self) -> String {
+        let targets: Vec<String> = self.targets.iter().map(ToString::to_string).collect();
+        format!("{} connections from {} to {}", self.connections, self.describe_sources(), targets.join(", "))
+    }
+
+    /// Where the connections come from, for people.
+    #[must_use]
+    pub fn describe_sources(&self) -> String {
         let sources = self.used_sources();
         let from = match (sources.first(), sources.last()) {
             (Some(first), Some(last)) if first != last => {
@@ -286,13 +293,7 @@ impl PortPlan {
             (Some(only), _) => format!("source address {only}"),
             _ => "the source address the kernel chooses".to_owned(),
         };
-        let targets: Vec<String> = self.targets.iter().map(ToString::to_string).collect();
-        format!(
-            "{} connections from {from} to {}, at most {} source ports each ({FILL_PERCENT}% of the automatic range)",
-            self.connections,
-            targets.join(", "),
-            self.ports_per_pair
-        )
+        format!("{from}, at most {} source ports each ({FILL_PERCENT}% of the automatic range)", self.ports_per_pair)
     }
 }
 

@@ -109,6 +109,14 @@ pub enum ConfigError {
     TooManyWorkers(u32, u32),
 }
 
+impl ConfigError {
+    /// Whether this host lacks something for sound settings, rather than the settings being wrong.
+    #[must_use]
+    pub fn is_of_host(&self) -> bool {
+        matches!(self, Self::NoFiles { .. })
+    }
+}
+
 impl Config {
     /// Checks the settings under a limit of `open_files` per process and returns how many workers there will be.
     ///

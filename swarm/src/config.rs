@@ -110,6 +110,14 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Whether this host lacks something for sound settings, rather than the settings being wrong.
+    #[must_use]
+    pub fn is_of_host(&self) -> bool {
+        matches!(self, Self::NoFiles { .. } | Self::Source { .. } | Self::Plan(PlanError::TooFewPorts { .. }))
+    }
+}
+
 impl Config {
     /// Checks the settings under a limit of `open_files` per process, without opening a connection; returns the port
     /// plan and how many workers there will be.

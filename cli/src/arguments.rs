@@ -1,0 +1,156 @@
+//! The arguments as typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use holdline_host::ports::Sources;
+
+/// How many connections can this push service hold, what does each one cost, and what stops it first?
+///
+/// Exit status: 0 held; 1 could not run; 2 wrong usage or configuration; 3 this host can't hold what was asked;
+/// 4 not held; 6 invalid, the measurement can't be trusted.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Play an experiment: start everything, hold, tap, measure, stop everything, and judge.
+    Run(RunArguments),
+    /// Judge a run folder and write summary.json, summary.md and charts into it.
+    ///
+    /// The exit status is that of the verdict: 0 held, 4 not held, 6 invalid.
+    Analyze {
+        /// The run folder.
+        folder: PathBuf,
+    },
+    /// Run the reference push service until SIGTERM or Ctrl-C, then send the clients away.
+    Server(ServerArguments),
+    /// Connect many clients, hold them, and say what became of each.
+    Swarm(SwarmArguments),
+    /// Tap random clients at a fixed rate, open loop.
+    Alerter(AlerterArguments),
+    /// A process of a run, a server or a swarm; started by them only.
+    #[command(hide = true)]
+    Role {
+        /// Which.
+        kind: String,
+        /// Its name, for ps(1).
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// The experiment, for example experiments/33k.toml.
+    pub(crate) experiment: PathBuf,
+    /// Where the record goes; must hold no run yet [default: runs/NAME-TIME].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Override a setting of the experiment, for example promise.hold=30s or taps.0.rate=100; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+    /// Show the plan and what this host lacks for it; start nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerArguments {
+    /// Where clients connect.
+    #[arg(long, default_value = "127.0.0.1:7000")]
+    pub(crate) listen: SocketAddr,
+    /// Where alerts come in.
+    #[arg(long, default_value = "127.0.0.1:7001")]
+    pub(crate) alerts: SocketAddr,
+    /// Serve OpenMetrics at http://ADDR/metrics.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Connections held at most; the next client is refused.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) max_connections: u64,
+    /// Worker processes; as many as the limit of open files asks for if left out.
+    #[arg(long)]
+    pub(crate) workers: Option<u32>,
+    /// A client silent for longer is closed; 0s for never.
+    #[arg(long, default_value = "30m", value_parser = humantime::parse_duration)]
+    pub(crate) idle_timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SwarmArguments {
+    /// The service; several addresses that lead to it separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:7000")]
+    pub(crate) connect: Vec<SocketAddr>,
+    /// The first client's id.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) start_id: u64,
+    /// How many clients.
+    #[arg(long)]
+    pub(crate) connections: u64,
+    /// Source addresses or blocks separated by commas, or auto.
+    #[arg(long, default_value = "auto")]
+    pub(crate) sources: Sources,
+    /// Connections begun a second; no limit if left out.
+    #[arg(long)]
+    pub(crate) rate: Option<f64>,
+    /// Connections being set up at once.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) window: u32,
+    /// A client sends a Nop this often; 0s for never.
+    #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
+    pub(crate) nop_interval: Duration,
+    /// How long the connections are held.
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) hold: Duration,
+    /// Worker processes, or auto: as many as the limit of open files asks for.
+    #[arg(long, default_value = "auto", value_parser = processes)]
+    pub(crate) processes: Processes,
+    /// The target is a public address, and that is meant.
+    #[arg(long)]
+    pub(crate) allow_public_target: bool,
+}
+
+/// A number of processes; none for auto.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Processes(pub(crate) Option<u32>);
+
+#[derive(Debug, Args)]
+pub(crate) struct AlerterArguments {
+    /// The service's alert interface.
+    #[arg(long, default_value = "127.0.0.1:7001")]
+    pub(crate) connect: SocketAddr,
+    /// Client ids A..B, B not included.
+    #[arg(long, value_parser = id_range)]
+    pub(crate) ids: (u64, u64),
+    /// Alerts a second.
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) rate: f64,
+    /// How long alerts are sent.
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) duration: Duration,
+    /// Decides which clients are tapped.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The target is a public address, and that is meant.
+    #[arg(long)]
+    pub(crate) allow_public_target: bool,
+}
+
+fn id_range(text: &str) -> Result<(u64, u64), String> {
+    let (first, end) = text.split_once("..").ok_or("a range is A..B")?;
+    let number = |part: &str| part.parse::<u64>().map_err(|error| format!("{part:?}: {error}"));
+    Ok((number(first)?, number(end)?))
+}
+
+fn processes(text: &str) -> Result<Processes, String> {
+    if text == "auto" {
+        return Ok(Processes(None));
+    }
+    text.parse().map(|number| Processes(Some(number))).map_err(|error| format!("{error}; a number, or auto"))
+}

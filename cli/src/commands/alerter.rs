@@ -1,0 +1,44 @@
+use anyhow::Context;
+use holdline_alerter::{Config, Order, Report};
+use holdline_fleet::Channel;
+use holdline_record::{decode_histogram, new_histogram};
+
+use crate::arguments::AlerterArguments;
+use crate::drive::{Next, drive};
+use crate::status::{Failure, Status};
+
+/// Taps as scheduled and prints what became of each alert.
+pub(crate) async fn alerter(arguments: AlerterArguments) -> Result<Status, Failure> {
+    let (mut ours, theirs) = Channel::<Order, Report>::pair()?;
+    ours.push(&Order::Start(Box::new(Config {
+        connect: arguments.connect,
+        first_id: arguments.ids.0,
+        end_id: arguments.ids.1,
+        rate: arguments.rate,
+        duration: arguments.duration,
+        seed: arguments.seed,
+        allow_public_target: arguments.allow_public_target,
+        ..Config::default()
+    })));
+    let mut trips = new_histogram();
+    let driving = drive(ours, &Order::Stop, |report| match report {
+        Report::Interval(interval) => {
+            if let Ok(histogram) = decode_histogram(&interval.histogram) {
+                // All histograms of this program have the same bounds.
+                let _ = trips.add(&histogram);
+            }
+            Next::Go
+        }
+        Report::Done(outcome) => Next::Done(outcome),
+        Report::Started { .. } | Report::Failed(_) => Next::Go,
+    });
+    let (ran, driven) = tokio::join!(holdline_alerter::run(theirs), driving);
+    ran?;
+    let outcome = driven?.context("the alerter ended without its outcome")?;
+    println!("{}", serde_json::to_string(&outcome).context("can't write the outcome")?);
+    if !trips.is_empty() {
+        println!("round trip in us: p50 {}, max {}", trips.value_at_quantile(0.5), trips.max());
+    }
+    let all = outcome.counts.acknowledged == outcome.counts.scheduled;
+    Ok(if all { Status::Held } else { Status::NotHeld })
+}

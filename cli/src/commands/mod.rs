@@ -1,0 +1,15 @@
+//! One file a command.
+
+mod alerter;
+mod analyze;
+mod role;
+mod run;
+mod server;
+mod swarm;
+
+pub(crate) use alerter::alerter;
+pub(crate) use analyze::analyze;
+pub(crate) use role::role;
+pub(crate) use run::run;
+pub(crate) use server::server;
+pub(crate) use swarm::swarm;

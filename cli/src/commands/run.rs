@@ -1,0 +1,88 @@
+use std::path::PathBuf;
+
+use anyhow::Context;
+use holdline_conductor::{Experiment, Options, Plan, Shortfall, check};
+use holdline_host::clock::wall_us;
+use holdline_host::limits;
+use holdline_record::Build;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use crate::arguments::RunArguments;
+use crate::commands::analyze;
+use crate::drive::StopSignals;
+use crate::progress::Watcher;
+use crate::status::{Failure, Status};
+
+/// Where records go that have no `--out`.
+const RUNS: &str = "runs";
+
+/// Plays an experiment, judges its record and prints the table.
+pub(crate) async fn run(arguments: RunArguments) -> Result<Status, Failure> {
+    let experiment = Experiment::read(&arguments.experiment, &arguments.overrides)?;
+    let open_files = limits::raise_open_files().context("can't raise the limit of open files")?.soft;
+    let plan = Plan::new(experiment, open_files)?;
+    eprint!("{}", plan.describe());
+    let shortfalls = check(&plan);
+    if !shortfalls.is_empty() {
+        return Err(Failure::new(Status::Host, lacking(&shortfalls)));
+    }
+    if arguments.dry_run {
+        return Ok(Status::Held);
+    }
+    let folder = arguments.out.clone().unwrap_or_else(|| default_folder(&plan.experiment.name));
+    let options = Options {
+        program: std::env::current_exe()?,
+        folder: folder.clone(),
+        command: command(&arguments)?,
+        build: build(),
+    };
+    let (interrupt, interrupts) = unbounded_channel();
+    tokio::spawn(forward(StopSignals::new()?, interrupt));
+    let mut watcher = Watcher::new(plan.experiment.promise.connections);
+    let played = Box::pin(holdline_conductor::run(&plan, options, interrupts, &mut |news| watcher.show(&news))).await;
+    watcher.finish();
+    let played = played.context("the run failed")?;
+    if let Some(cut) = played.cut {
+        eprintln!("holdline: the run was cut short: {cut}");
+    }
+    analyze(&folder)
+}
+
+fn lacking(shortfalls: &[Shortfall]) -> anyhow::Error {
+    let lines: Vec<String> = shortfalls.iter().map(|shortfall| format!("\n  - {shortfall}")).collect();
+    anyhow::anyhow!("this host can't hold what was asked:{}", lines.concat())
+}
+
+fn default_folder(name: &str) -> PathBuf {
+    let now = std::time::UNIX_EPOCH + std::time::Duration::from_micros(wall_us());
+    let now = humantime::format_rfc3339_seconds(now).to_string();
+    PathBuf::from(RUNS).join(format!("{name}-{}", now.replace([':', '-'], "")))
+}
+
+/// The command that makes the run again. Where the record goes is no part of it.
+fn command(arguments: &RunArguments) -> anyhow::Result<String> {
+    let experiment = arguments.experiment.to_string_lossy();
+    let overrides = arguments.overrides.iter().flat_map(|text| ["--set", text.as_str()]);
+    let words = ["holdline", "run", experiment.as_ref()].into_iter().chain(overrides);
+    shlex::try_join(words).context("an argument holds a zero byte")
+}
+
+fn build() -> Build {
+    let commit = env!("HOLDLINE_COMMIT");
+    Build {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: (!commit.is_empty()).then(|| commit.to_owned()),
+        profile: env!("HOLDLINE_PROFILE").to_owned(),
+    }
+}
+
+/// Tells the run of each signal: the first ends it in order, the second at once.
+async fn forward(mut signals: StopSignals, interrupt: UnboundedSender<String>) {
+    loop {
+        let signal = signals.next().await;
+        // A run that has ended takes no more interrupts.
+        if interrupt.send(format!("interrupted by {signal}")).is_err() {
+            return;
+        }
+    }
+}

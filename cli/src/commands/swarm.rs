@@ -1,0 +1,54 @@
+use anyhow::Context;
+use holdline_fleet::{Channel, Program};
+use holdline_swarm::{Config, Order, Report, Step};
+
+use crate::arguments::SwarmArguments;
+use crate::drive::{Next, drive};
+use crate::status::{Failure, Status};
+
+/// Connects the clients, holds them, and prints the books.
+pub(crate) async fn swarm(arguments: SwarmArguments) -> Result<Status, Failure> {
+    let (mut ours, theirs) = Channel::<Order, Report>::pair()?;
+    let (connections, hold) = (arguments.connections, arguments.hold);
+    ours.push(&Order::Start(Box::new(Config {
+        connect: arguments.connect,
+        start_id: arguments.start_id,
+        connections,
+        sources: arguments.sources,
+        rate: arguments.rate,
+        window: arguments.window,
+        nop_interval: arguments.nop_interval,
+        processes: arguments.processes.0,
+        allow_public_target: arguments.allow_public_target,
+        ..Config::default()
+    })));
+    ours.push(&Order::Grow { to: connections });
+    let driving = drive(ours, &Order::Stop, |report| match report {
+        Report::Ready { workers, plan, .. } => {
+            println!("{plan}; {} processes", workers.len());
+            Next::Go
+        }
+        Report::Grown(step) => {
+            println!("{}", describe(&step));
+            Next::StopIn(hold)
+        }
+        Report::WorkerLost { worker, how } => {
+            println!("worker {worker} ended: {how}");
+            Next::Go
+        }
+        Report::Stopped(counts) => Next::Done(counts),
+        Report::Counts { .. } | Report::Failed(_) => Next::Go,
+    });
+    let (ran, driven) = tokio::join!(holdline_swarm::run(Program::current()?, theirs), driving);
+    ran?;
+    let counts = driven?.context("the swarm ended without its last counts")?;
+    println!("{}", serde_json::to_string(&counts).context("can't write the counts")?);
+    let kept = counts.failed() == 0 && counts.lost_unasked() == 0 && counts.asked == connections;
+    Ok(if kept { Status::Held } else { Status::NotHeld })
+}
+
+fn describe(step: &Step) -> String {
+    let spent = step.last_outcome_us.zip(step.first_syn_us).map(|(last, first)| last.saturating_sub(first));
+    let time = spent.map(|us| format!(", in {} ms", us / 1000)).unwrap_or_default();
+    format!("{} registered, {} failed{time}", step.registered, step.failed)
+}

@@ -1,0 +1,73 @@
+//! Runs a role in this process and drives it, as a conductor would from another one.
+
+use std::time::Duration;
+
+use holdline_fleet::Channel;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+/// What to do after a report.
+pub(crate) enum Next<T> {
+    /// Wait for the next one.
+    Go,
+    /// Tell the role to stop after this time.
+    StopIn(Duration),
+    /// It has said all there is to say.
+    Done(T),
+}
+
+/// SIGTERM and Ctrl-C, which ask for an orderly end.
+pub(crate) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one and says which it was.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "Ctrl-C",
+        }
+    }
+}
+
+/// Hands the role's reports to `hear` until it is done or the role is gone; each stop signal becomes a `stop` order.
+pub(crate) async fn drive<O: Serialize, R: DeserializeOwned, T>(
+    mut role: Channel<O, R>,
+    stop: &O,
+    mut hear: impl FnMut(R) -> Next<T>,
+) -> std::io::Result<Option<T>> {
+    let mut signals = StopSignals::new()?;
+    let mut reports = Vec::new();
+    let mut stop_at = None;
+    loop {
+        let waiting = async {
+            match stop_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            heard = role.next(&mut reports) => if heard.is_err() && reports.is_empty() { return Ok(None) },
+            _ = signals.next() => role.push(stop),
+            () = waiting => {
+                stop_at = None;
+                role.push(stop);
+            }
+        }
+        for report in reports.drain(..) {
+            match hear(report) {
+                Next::Go => {}
+                Next::StopIn(span) => stop_at = Some(Instant::now() + span),
+                Next::Done(result) => return Ok(Some(result)),
+            }
+        }
+    }
+}

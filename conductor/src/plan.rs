@@ -1,0 +1,471 @@
+//! An experiment resolved for this host: what each role is told, and what analysis will hold the run to.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use holdline_host::limits;
+use holdline_host::ports::{PortPlan, Sources};
+use holdline_record as record;
+
+use crate::check::Shortfall;
+use crate::experiment::{Experiment, ExperimentError, Group, Taps, Target};
+
+/// Stands for a port that is not known before the server listens; the plan only counts destinations.
+const SOME_PORT: u16 = 1;
+
+/// A resolved experiment. Nothing has been opened or started for it.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// As written, with defaults and overrides.
+    pub experiment: Experiment,
+    /// What the server is told.
+    pub server: holdline_server::Config,
+    /// Worker processes of the server.
+    pub server_workers: u32,
+    /// What each swarm group is told, but for the address, which is known when the server listens.
+    pub groups: Vec<PlannedGroup>,
+    /// Connections in all at each level of the staircase.
+    pub levels: Vec<u64>,
+}
+
+/// A swarm group of a plan.
+#[derive(Debug, Clone)]
+pub struct PlannedGroup {
+    /// Its name.
+    pub name: String,
+    /// What it is told.
+    pub config: holdline_swarm::Config,
+    /// Its worker processes.
+    pub processes: u32,
+    /// Its sources and ports.
+    pub ports: PortPlan,
+}
+
+impl Plan {
+    /// Resolves `experiment` under a limit of `open_files` per process.
+    ///
+    /// # Errors
+    /// The setting that can't be used, or what this host lacks for it.
+    pub fn new(experiment: Experiment, open_files: u64) -> Result<Self, ExperimentError> {
+        check_names(&experiment)?;
+        check_groups(&experiment.swarm.groups)?;
+        check_promise(&experiment)?;
+        check_staircase(&experiment)?;
+        let server = server_config(&experiment);
+        let server_workers =
+            server.validate(open_files).map_err(|error| refused("[target]", &error, error.is_of_host()))?;
+        let groups = planned_groups(&experiment, server.listen, open_files)?;
+        let levels = levels(experiment.promise.connections, experiment.staircase.levels);
+        let plan = Self { server, server_workers, groups, levels, experiment };
+        for taps in &plan.experiment.taps {
+            plan.alerter(taps, 0, plan.server.alerts)
+                .validate()
+                .map_err(|error| ExperimentError::value("[[taps]] and [alerter]:", error.to_string()))?;
+        }
+        Ok(plan)
+    }
+
+    /// What the alerter of tap phase `step` is told.
+    #[must_use]
+    pub fn alerter(&self, taps: &Taps, step: u64, connect: SocketAddr) -> holdline_alerter::Config {
+        let (first, last) = (self.groups.first(), self.groups.last());
+        holdline_alerter::Config {
+            connect,
+            first_id: first.map_or(0, |group| group.config.start_id),
+            end_id: last.map_or(0, |group| group.config.start_id.saturating_add(group.config.connections)),
+            rate: taps.rate,
+            duration: taps.duration,
+            // Other clients in each phase, the same ones in each run.
+            seed: self.experiment.seed.wrapping_add(step),
+            timeout: self.experiment.promise.within,
+            grace: self.grace(),
+            payload_bytes: self.experiment.alerter.payload_bytes,
+            ..holdline_alerter::Config::default()
+        }
+    }
+
+    /// How long after the last alert of a phase answers are waited for: the service's own bound, and its way back.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        self.server.tap_timeout + Duration::from_secs(2)
+    }
+
+    /// How much of the run is planned: the hold. Building up comes on top.
+    #[must_use]
+    pub fn hold(&self) -> Duration {
+        let taps = self.experiment.taps.iter().map(|taps| taps.duration).sum();
+        self.experiment.promise.hold.max(taps)
+    }
+
+    /// What analysis needs to know.
+    #[must_use]
+    pub fn record(&self) -> record::Plan {
+        let promise = &self.experiment.promise;
+        record::Plan {
+            name: self.experiment.name.clone(),
+            promise: record::Promise {
+                connections: promise.connections,
+                hold_us: micros(promise.hold),
+                taps_delivered: promise.taps_delivered,
+                within_us: micros(promise.within),
+            },
+            groups: self.experiment.swarm.groups.iter().map(group).collect(),
+            levels: self.levels.clone(),
+            readings: self.experiment.staircase.readings,
+            taps: self
+                .experiment
+                .taps
+                .iter()
+                .map(|taps| record::TapPhase { rate: taps.rate, duration_us: micros(taps.duration) })
+                .collect(),
+            max_lag_p99_us: micros(self.experiment.alerter.max_lag_p99),
+            references: self
+                .experiment
+                .references
+                .iter()
+                .map(|reference| record::Reference {
+                    figure: reference.figure.clone(),
+                    value: reference.value.clone(),
+                    covers: reference.covers.clone(),
+                })
+                .collect(),
+        }
+    }
+
+    /// The plan in lines for people: what would be started, and what it would do.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let experiment = &self.experiment;
+        let mut text = format!("{}: {}\n", experiment.name, experiment.description);
+        text.push_str(&format!(
+            "  server       {} worker(s), at most {} connections\n",
+            self.server_workers, self.server.max_connections
+        ));
+        for group in &self.groups {
+            let config = &group.config;
+            text.push_str(&format!(
+                "  swarm {:<6} {} worker(s), ids {}..{}; {}\n",
+                group.name,
+                group.processes,
+                config.start_id,
+                config.start_id.saturating_add(config.connections),
+                group.ports.describe_sources(),
+            ));
+        }
+        text.push_str(&format!("  staircase    {} levels: {:?}\n", self.levels.len(), self.levels));
+        for taps in &experiment.taps {
+            text.push_str(&format!(
+                "  taps         {}/s for {}\n",
+                taps.rate,
+                humantime::format_duration(taps.duration)
+            ));
+        }
+        let promise = &experiment.promise;
+        text.push_str(&format!(
+            "  promise      {} connections held for {}, {}% of taps acknowledged within {}\n",
+            promise.connections,
+            humantime::format_duration(promise.hold),
+            promise.taps_delivered * 100.0,
+            humantime::format_duration(promise.within),
+        ));
+        text
+    }
+}
+
+fn group(group: &Group) -> record::Group {
+    record::Group { name: group.name.clone(), start_id: group.start_id, connections: group.connections }
+}
+
+/// Microseconds; a time beyond u64 is as good as for ever.
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Names become names of folders and tags of histograms.
+fn check_names(experiment: &Experiment) -> Result<(), ExperimentError> {
+    let good = |name: &str| {
+        !name.is_empty() && name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    let groups = experiment.swarm.groups.iter().map(|group| ("swarm.group.name", group.name.as_str()));
+    for (setting, name) in std::iter::once(("name", experiment.name.as_str())).chain(groups) {
+        if !good(name) {
+            return Err(ExperimentError::value(
+                setting,
+                format!("is {name:?}; use up to 64 letters, digits, '-', '_' and '.'"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_groups(groups: &[Group]) -> Result<(), ExperimentError> {
+    if groups.is_empty() {
+        return Err(ExperimentError::value("swarm.group", "is missing: at least one [[swarm.group]] is needed"));
+    }
+    for (index, group) in groups.iter().enumerate() {
+        if group.connections == 0 {
+            return Err(ExperimentError::value(
+                format!("swarm.group.{index}.connections"),
+                "is 0: leave the group out",
+            ));
+        }
+        if groups[..index].iter().any(|earlier| earlier.name == group.name) {
+            return Err(ExperimentError::value(
+                format!("swarm.group.{index}.name"),
+                format!("{:?} is taken", group.name),
+            ));
+        }
+    }
+    for (index, pair) in groups.windows(2).enumerate() {
+        let (before, after) = (&pair[0], &pair[1]);
+        let end = before.start_id.checked_add(before.connections);
+        if end != Some(after.start_id) {
+            let relation = if end.is_none_or(|end| end > after.start_id) { "overlaps with" } else { "leaves a gap to" };
+            return Err(ExperimentError::value(
+                format!("swarm.group.{}.start_id", index + 1),
+                format!(
+                    "is {}: group {:?} {relation} group {:?}, whose ids are {} and {} following; groups are listed in \
+                     order of their ids, each from where the one before ends",
+                    after.start_id,
+                    after.name,
+                    before.name,
+                    before.start_id,
+                    before.connections - 1,
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_promise(experiment: &Experiment) -> Result<(), ExperimentError> {
+    let promise = &experiment.promise;
+    let clients = experiment.swarm.groups.iter().try_fold(0_u64, |sum, group| sum.checked_add(group.connections));
+    if clients != Some(promise.connections) {
+        return Err(ExperimentError::value(
+            "promise.connections",
+            format!(
+                "is {}, but the swarm groups have {} clients: a promise that can't be kept, or that says less than is done",
+                promise.connections,
+                clients.map_or_else(|| "too many".to_owned(), |clients| clients.to_string())
+            ),
+        ));
+    }
+    if !(0.0..=1.0).contains(&promise.taps_delivered) {
+        return Err(ExperimentError::value("promise.taps_delivered", "is a share from 0 to 1"));
+    }
+    if promise.hold.is_zero() || promise.within.is_zero() {
+        return Err(ExperimentError::value("promise.hold and promise.within", "are more than 0"));
+    }
+    Ok(())
+}
+
+fn check_staircase(experiment: &Experiment) -> Result<(), ExperimentError> {
+    let staircase = &experiment.staircase;
+    if staircase.levels == 0 || u64::from(staircase.levels) > experiment.promise.connections {
+        return Err(ExperimentError::value("staircase.levels", "is from 1 to the number of connections"));
+    }
+    if staircase.readings == 0 {
+        return Err(ExperimentError::value("staircase.readings", "is at least 1"));
+    }
+    if !(Duration::from_millis(100)..=Duration::from_secs(4)).contains(&experiment.sampling.interval) {
+        return Err(ExperimentError::value(
+            "sampling.interval",
+            "is from 100ms to 4s: with more, a run would be invalid for gaps in its samples",
+        ));
+    }
+    Ok(())
+}
+
+fn server_config(experiment: &Experiment) -> holdline_server::Config {
+    let Target::Holdline(target) = &experiment.target;
+    holdline_server::Config {
+        listen: target.listen,
+        alerts: target.alerts,
+        max_connections: target.max_connections.unwrap_or(experiment.promise.connections),
+        workers: target.workers,
+        idle_timeout: target.idle_timeout,
+        ..holdline_server::Config::default()
+    }
+}
+
+fn planned_groups(
+    experiment: &Experiment,
+    listen: SocketAddr,
+    open_files: u64,
+) -> Result<Vec<PlannedGroup>, ExperimentError> {
+    let swarm = &experiment.swarm;
+    let mut sources: Sources = swarm.sources.parse().map_err(|error: holdline_host::ports::PlanError| {
+        ExperimentError::value("swarm.sources:", error.to_string())
+    })?;
+    let parts = u32::try_from(swarm.groups.len()).unwrap_or(u32::MAX);
+    let windows = limits::split_evenly(u64::from(swarm.window), parts);
+    let mut planned = Vec::new();
+    for (group, window) in swarm.groups.iter().zip(windows) {
+        let config = holdline_swarm::Config {
+            connect: vec![SocketAddr::new(listen.ip(), listen.port().max(SOME_PORT))],
+            start_id: group.start_id,
+            connections: group.connections,
+            sources: sources.clone(),
+            // Groups are of different sizes and grow in proportion, so their shares of the rate are in proportion.
+            rate: swarm.rate.map(|rate| rate * group.connections as f64 / experiment.promise.connections as f64),
+            window: u32::try_from(window).unwrap_or(u32::MAX),
+            nop_interval: swarm.nop_interval,
+            processes: swarm.processes,
+            ..holdline_swarm::Config::default()
+        };
+        let name = format!("group {:?}:", group.name);
+        let (ports, processes) =
+            config.validate(open_files).map_err(|error| refused(&name, &error, error.is_of_host()))?;
+        let config = give_sources(config, &ports, &mut sources);
+        planned.push(PlannedGroup { name: group.name.clone(), config, processes, ports });
+    }
+    Ok(planned)
+}
+
+/// Takes the sources that a group uses out of the list, so that no two groups fill the same one.
+fn give_sources(config: holdline_swarm::Config, ports: &PortPlan, sources: &mut Sources) -> holdline_swarm::Config {
+    let Sources::Listed(left) = sources else { return config };
+    let used = ports.used_sources();
+    left.retain(|source| !used.contains(source));
+    holdline_swarm::Config { sources: Sources::Listed(used), ..config }
+}
+
+fn refused(who: &str, error: &dyn std::error::Error, of_host: bool) -> ExperimentError {
+    if of_host {
+        ExperimentError::Host(Shortfall::new(format!("{who} {error}")))
+    } else {
+        ExperimentError::value(who, error.to_string())
+    }
+}
+
+/// `count` even steps up to `total`.
+fn levels(total: u64, count: u32) -> Vec<u64> {
+    let step = |level: u64| u128::from(total) * u128::from(level) / u128::from(count);
+    (1..=u64::from(count)).filter_map(|level| u64::try_from(step(level)).ok()).collect()
+}
+
+/// What each group has when all have `target` together: in proportion to their sizes, whole, and with no one left out.
+pub(crate) fn shares(groups: &[PlannedGroup], target: u64) -> Vec<u64> {
+    let total: u64 = groups.iter().map(|group| group.config.connections).sum();
+    let (mut clients, mut given) = (0_u64, 0_u64);
+    groups
+        .iter()
+        .map(|group| {
+            clients += group.config.connections;
+            let up_to_here = u128::from(target) * u128::from(clients) / u128::from(total.max(1));
+            let share = u64::try_from(up_to_here).unwrap_or(u64::MAX) - given;
+            given += share;
+            share
+        })
+        .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn experiment(groups: &[(u64, u64)]) -> Experiment {
+        let mut text = format!(
+            "name = \"x\"\n[promise]\nconnections = {}\nhold = \"1s\"\n",
+            groups.iter().map(|(_, connections)| connections).sum::<u64>()
+        );
+        for (index, (start_id, connections)) in groups.iter().enumerate() {
+            text.push_str(&format!(
+                "[[swarm.group]]\nname = \"g{index}\"\nstart_id = {start_id}\nconnections = {connections}\n"
+            ));
+        }
+        toml::from_str(&text).unwrap()
+    }
+
+    fn message(change: impl FnOnce(&mut Experiment)) -> String {
+        let mut experiment = experiment(&[(0, 15_000), (15_000, 16_000), (31_000, 2_000)]);
+        change(&mut experiment);
+        Plan::new(experiment, 20_000).map_or_else(|error| error.to_string(), |plan| plan.describe())
+    }
+
+    #[test]
+    fn the_three_machines_of_2012() {
+        let plan = Plan::new(experiment(&[(0, 15_000), (15_000, 16_000), (31_000, 2_000)]), 20_000).unwrap();
+        assert_eq!(plan.levels.len(), 12);
+        assert_eq!((plan.levels[0], plan.levels[11]), (2_750, 33_000));
+        assert_eq!(plan.server_workers, 2);
+        assert_eq!(plan.groups.iter().map(|group| group.processes).collect::<Vec<_>>(), [1, 1, 1]);
+        let taps = Taps { rate: 10.0, duration: Duration::from_secs(60) };
+        let alerter = plan.alerter(&taps, 0, plan.server.alerts);
+        assert_eq!((alerter.first_id, alerter.end_id), (0, 33_000));
+    }
+
+    #[test]
+    fn settings_that_contradict_themselves() {
+        for (change, words) in [
+            (
+                Box::new(|e: &mut Experiment| e.promise.connections = 5) as Box<dyn FnOnce(&mut Experiment)>,
+                "33000 clients",
+            ),
+            (Box::new(|e| e.swarm.groups[1].start_id = 14_999), "overlaps"),
+            (Box::new(|e| e.swarm.groups[1].start_id = 15_001), "gap"),
+            (Box::new(|e| e.swarm.groups[2].start_id = 0), "overlaps"),
+            (Box::new(|e| e.swarm.groups[2].name = "g0".into()), "taken"),
+            (Box::new(|e| e.swarm.groups[2].name = "a b".into()), "letters"),
+            (Box::new(|e| e.name = "../x".into()), "letters"),
+            (Box::new(|e| e.swarm.groups.clear()), "[[swarm.group]]"),
+            (Box::new(|e| e.promise.taps_delivered = 1.5), "share"),
+            (Box::new(|e| e.promise.hold = Duration::ZERO), "more than 0"),
+            (Box::new(|e| e.staircase.levels = 0), "staircase.levels"),
+            (Box::new(|e| e.staircase.readings = 0), "staircase.readings"),
+            (Box::new(|e| e.sampling.interval = Duration::from_secs(9)), "sampling.interval"),
+            (Box::new(|e| e.swarm.sources = "nowhere".into()), "nowhere"),
+            (Box::new(|e| e.swarm.sources = "127.1.0.1".into()), "source ports"),
+            (Box::new(|e| e.swarm.rate = Some(-1.0)), "--rate"),
+            (Box::new(|e| e.taps.push(Taps { rate: 0.0, duration: Duration::from_secs(1) })), "--rate"),
+            (
+                Box::new(|e| e.target = Target::Holdline(crate::Holdline { workers: Some(1), ..Default::default() })),
+                "--workers 2",
+            ),
+        ] {
+            let message = message(change);
+            assert!(message.contains(words), "{words:?} is not in {message:?}");
+        }
+    }
+
+    #[test]
+    fn what_this_host_lacks_is_told_apart_from_wrong_settings() {
+        let host = |open_files, sources: &str| {
+            let mut experiment = experiment(&[(0, 33_000)]);
+            experiment.swarm.sources = sources.into();
+            matches!(Plan::new(experiment, open_files).unwrap_err(), ExperimentError::Host(_))
+        };
+        assert!(host(64, "auto"));
+        assert!(host(20_000, "127.1.0.1"));
+        assert!(!host(20_000, "nonsense"));
+    }
+
+    #[test]
+    fn listed_sources_are_filled_once() {
+        let mut experiment = experiment(&[(0, 12_000), (12_000, 12_000)]);
+        experiment.swarm.sources = "127.9.0.0/29".into();
+        let plan = Plan::new(experiment, 20_000).unwrap();
+        let used: Vec<_> = plan.groups.iter().flat_map(|group| group.ports.used_sources()).collect();
+        let mut unique = used.clone();
+        unique.dedup();
+        assert_eq!(used, unique);
+        assert!(used.len() >= 4, "{used:?}");
+    }
+
+    #[test]
+    fn shares_add_up_at_every_level() {
+        let plan = Plan::new(experiment(&[(0, 15_000), (15_000, 16_000), (31_000, 2_000)]), 20_000).unwrap();
+        for level in &plan.levels {
+            assert_eq!(shares(&plan.groups, *level).iter().sum::<u64>(), *level);
+        }
+        assert_eq!(shares(&plan.groups, 33_000), [15_000, 16_000, 2_000]);
+    }
+
+    #[test]
+    fn levels_are_even_and_end_at_the_target() {
+        assert_eq!(levels(33_000, 3), [11_000, 22_000, 33_000]);
+        assert_eq!(levels(10, 3), [3, 6, 10]);
+        assert_eq!(levels(u64::MAX, 2), [u64::MAX / 2, u64::MAX]);
+    }
+}
