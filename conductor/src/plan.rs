@@ -345,22 +345,6 @@ fn levels(total: u64, count: u32) -> Vec<u64> {
     (1..=u64::from(count)).filter_map(|level| u64::try_from(step(level)).ok()).collect()
 }
 
-/// What each group has when all have `target` together: in proportion to their sizes, whole, and with no one left out.
-pub(crate) fn shares(groups: &[PlannedGroup], target: u64) -> Vec<u64> {
-    let total: u64 = groups.iter().map(|group| group.config.connections).sum();
-    let (mut clients, mut given) = (0_u64, 0_u64);
-    groups
-        .iter()
-        .map(|group| {
-            clients += group.config.connections;
-            let up_to_here = u128::from(target) * u128::from(clients) / u128::from(total.max(1));
-            let share = u64::try_from(up_to_here).unwrap_or(u64::MAX) - given;
-            given += share;
-            share
-        })
-        .collect()
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -451,15 +435,6 @@ pub(crate) mod tests {
         unique.dedup();
         assert_eq!(used, unique);
         assert!(used.len() >= 4, "{used:?}");
-    }
-
-    #[test]
-    fn shares_add_up_at_every_level() {
-        let plan = Plan::new(experiment(&[(0, 15_000), (15_000, 16_000), (31_000, 2_000)]), 20_000).unwrap();
-        for level in &plan.levels {
-            assert_eq!(shares(&plan.groups, *level).iter().sum::<u64>(), *level);
-        }
-        assert_eq!(shares(&plan.groups, 33_000), [15_000, 16_000, 2_000]);
     }
 
     #[test]

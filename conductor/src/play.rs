@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use crate::cast::{Cast, News};
 use crate::journal::Journal;
-use crate::plan::shares;
 use crate::{Plan, Progress, check};
 
 /// How long the roles get to be ready: a hundred processes start in some seconds on a loaded machine.
@@ -216,9 +215,9 @@ impl Player<'_> {
     /// Grows all groups to `target` connections together and waits until every attempt has its outcome.
     async fn climb(&mut self, step: u32, target: u64) -> Result<(), Cut> {
         self.journal.enter(Phase::Climb, Some(step))?;
-        let shares = shares(&self.plan.groups, target);
         self.steps.clear();
-        for (group, share) in shares.into_iter().enumerate() {
+        let sizes: Vec<u64> = self.plan.groups.iter().map(|group| group.config.connections).collect();
+        for (group, share) in limits::split_in_proportion(target, &sizes).into_iter().enumerate() {
             self.cast.grow(group, share);
         }
         let bound = self.plan.experiment.staircase.step_timeout;

@@ -8,7 +8,9 @@
 mod channel;
 mod files;
 mod member;
+mod team;
 
 pub use channel::{Channel, Gone};
 pub use files::{receive_file, send_file};
-pub use member::{Exit, Member, Program, SpawnError, from_parent, poll_any_ready};
+pub use member::{Exit, Member, Program, SpawnError, from_parent};
+pub use team::{Heard, Team};

@@ -8,7 +8,6 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -18,6 +17,8 @@ use crate::{Channel, send_file};
 
 /// How often a process that was asked to end is looked at.
 const REAP_INTERVAL: Duration = Duration::from_millis(2);
+/// How long a process that has closed its channel gets to end before it is killed.
+const REAP_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The program that every process of a run is.
 #[derive(Debug, Clone)]
@@ -118,6 +119,21 @@ impl<Out: Serialize, In: DeserializeOwned> Member<Out, In> {
         }
     }
 
+    /// How it ended. One that has closed its end of the channel is given a moment to end, then it is killed, so that the
+    /// answer is its own exit and not the kill.
+    ///
+    /// Blocks meanwhile, and until the kernel has closed all its sockets.
+    pub fn reap(&mut self) -> Exit {
+        let deadline = std::time::Instant::now() + REAP_PATIENCE;
+        while std::time::Instant::now() < deadline {
+            if let Some(exit) = self.ended() {
+                return exit;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.kill()
+    }
+
     /// Ends it at once and says how it ended.
     pub fn kill(&mut self) -> Exit {
         // It may have ended by itself; then there is nothing to kill, and waiting tells how.
@@ -147,23 +163,6 @@ impl<Out: Serialize, In: DeserializeOwned> Member<Out, In> {
             tokio::time::sleep(REAP_INTERVAL).await;
         }
     }
-}
-
-/// Ready when one of `members` has said something, or takes what it is to be told. All are looked at, so that each wakes
-/// the task that waits.
-pub fn poll_any_ready<'a, Out, In>(
-    members: impl Iterator<Item = &'a mut Member<Out, In>>,
-    context: &mut Context<'_>,
-) -> Poll<()>
-where
-    Out: Serialize + 'a,
-    In: DeserializeOwned + 'a,
-{
-    let mut ready = false;
-    for member in members {
-        ready |= member.channel.poll_ready(context).is_ready();
-    }
-    if ready { Poll::Ready(()) } else { Poll::Pending }
 }
 
 impl<Out, In> Drop for Member<Out, In> {

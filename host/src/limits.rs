@@ -60,6 +60,23 @@ pub fn split_evenly(total: u64, parts: u32) -> Vec<u64> {
     (0..parts_u64).map(|part| each + u64::from(part < more)).collect()
 }
 
+/// Splits `total` in proportion to `sizes`: whole numbers that add up to `total`, and that are the sizes themselves when
+/// `total` is their sum. As `total` grows, no part shrinks.
+#[must_use]
+pub fn split_in_proportion(total: u64, sizes: &[u64]) -> Vec<u64> {
+    let sum: u128 = sizes.iter().map(|size| u128::from(*size)).sum();
+    let (mut size_so_far, mut given) = (0_u128, 0);
+    let part = |size: &u64| {
+        size_so_far += u128::from(*size);
+        // What all up to this one have together, less what those before it have.
+        let due = u64::try_from(u128::from(total) * size_so_far / sum.max(1)).unwrap_or(u64::MAX);
+        let part = due - given;
+        given = due;
+        part
+    };
+    sizes.iter().map(part).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +106,21 @@ mod tests {
         for (total, parts) in [(33_000, 2), (0, 5), (u64::MAX, 7)] {
             assert_eq!(split_evenly(total, parts).iter().sum::<u64>(), total);
         }
+    }
+
+    #[test]
+    fn parts_in_proportion_add_up_and_never_shrink() {
+        let sizes = [15_000, 0, 16_000, 2_000];
+        assert_eq!(split_in_proportion(33_000, &sizes), sizes);
+        assert_eq!(split_in_proportion(0, &sizes), [0; 4]);
+        assert_eq!(split_in_proportion(7, &[]), []);
+        let mut before = vec![0; sizes.len()];
+        for total in 0..=33_000 {
+            let parts = split_in_proportion(total, &sizes);
+            assert_eq!(parts.iter().sum::<u64>(), total);
+            assert!(parts.iter().zip(&before).all(|(part, before)| part >= before), "{total}: {parts:?}");
+            before = parts;
+        }
+        assert_eq!(split_in_proportion(u64::MAX, &[1, u64::MAX - 1]), [1, u64::MAX - 1]);
     }
 }

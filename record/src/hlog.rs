@@ -137,7 +137,7 @@ pub struct HlogInterval {
 /// # Errors
 /// The file could not be read, or an earlier line is not of the format.
 pub fn read_hlog(path: &Path) -> Result<Vec<HlogInterval>, RecordError> {
-    let bytes = std::fs::read(path).map_err(|error| RecordError::io("read", path, error))?;
+    let bytes = crate::reader::read_file(path)?;
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     // The table heading is no part of the format's grammar, but every viewer skips it, and some ask for it.
     let lines: Vec<u8> = bytes[..whole]

@@ -1,6 +1,8 @@
-//! Reads a run folder, complete or cut short.
+//! Reads a run folder, complete or cut short; its tables and logs may be compressed with gzip(1) to be kept.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -82,9 +84,27 @@ fn read_manifest(path: &Path) -> Result<Manifest, RecordError> {
     serde_json::from_value(value).map_err(|error| RecordError::format(path, error.to_string()))
 }
 
+/// The bytes of the file at `path`, or of the one beside it with `.gz` appended to its name.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, RecordError> {
+    let failed = |error| RecordError::io("read", path, error);
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut compressed = OsString::from(path);
+            compressed.push(".gz");
+            // Missing both ways, the name without .gz is the one to be told of.
+            let Ok(file) = File::open(compressed) else { return Err(failed(error)) };
+            let mut bytes = Vec::new();
+            flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes).map_err(failed)?;
+            Ok(bytes)
+        }
+        read => read.map_err(failed),
+    }
+}
+
 /// The text of a file up to its last whole line.
 fn whole_lines(path: &Path) -> Result<String, RecordError> {
-    let mut text = fs::read_to_string(path).map_err(|error| RecordError::io("read", path, error))?;
+    let text = String::from_utf8(read_file(path)?);
+    let mut text = text.map_err(|_| RecordError::format(path, "it is no text"))?;
     text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
     Ok(text)
 }

@@ -1,13 +1,12 @@
 //! The supervisor: owns the listeners, the directory and the workers; routes alerts.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use holdline_fleet::{Channel, Member, Program, SpawnError, poll_any_ready};
+use holdline_fleet::{Channel, Heard, Member, Program, SpawnError, Team};
 use holdline_host::clock::mono_us;
 use holdline_host::{limits, socket};
 use holdline_protocol::Outcome;
@@ -29,7 +28,7 @@ const TICK: Duration = STALL;
 const MAX_QUEUED_BYTES: usize = 8 << 20;
 /// How often one alert follows a client that moves between connections before it is called offline.
 const MAX_MOVES: u8 = 4;
-/// A worker that ended less than this ago is not started again at once: it would end again.
+/// A worker that ends is started again after this long: one that ends at once must not be started in a loop.
 const RESTART_INTERVAL: Duration = Duration::from_secs(1);
 /// Length of the accept queue of the alert interface.
 const ALERT_BACKLOG: i32 = 128;
@@ -60,12 +59,11 @@ pub enum ServerError {
 
 type Worker = Member<ToWorker, FromWorker>;
 
-/// One worker and what is known of it.
-struct Place {
-    worker: Worker,
-    /// Has ended and was not started again yet; nothing is sent to it.
-    down: bool,
-    started: Instant,
+/// What is known of a worker.
+#[derive(Default)]
+struct Known {
+    /// When it ended, or could last not be started again.
+    ended: Option<Instant>,
     /// The `seq` of its last `Joined`.
     seen: u32,
     /// What it counted when last asked.
@@ -98,7 +96,8 @@ struct Supervisor {
     config: Config,
     program: Program,
     listener: OwnedFd,
-    places: Vec<Place>,
+    workers: Team<ToWorker, FromWorker>,
+    known: Vec<Known>,
     turns: Turns,
     directory: Directory,
     senders: Senders,
@@ -147,7 +146,7 @@ struct Prepared {
     listener: OwnedFd,
     alerts: TcpListener,
     metrics: Option<TcpListener>,
-    places: Vec<Place>,
+    workers: Team<ToWorker, FromWorker>,
 }
 
 fn prepare(config: Config, program: Program) -> Result<Prepared, ServerError> {
@@ -159,10 +158,10 @@ fn prepare(config: Config, program: Program) -> Result<Prepared, ServerError> {
         Some(address) => Some(to_tokio(open(address, ALERT_BACKLOG, "--metrics")?)?),
         None => None,
     };
-    let places = (0..workers)
-        .map(|worker| Place::start(&program, &config, worker as usize, &listener))
+    let workers = (0..workers as usize)
+        .map(|worker| start_worker(&program, &config, worker, &listener))
         .collect::<Result<_, SpawnError>>()?;
-    Ok(Prepared { config, program, listener, alerts, metrics, places })
+    Ok(Prepared { config, program, listener, alerts, metrics, workers })
 }
 
 fn open(address: SocketAddr, backlog: i32, setting: &'static str) -> Result<OwnedFd, ServerError> {
@@ -173,23 +172,20 @@ fn to_tokio(listener: OwnedFd) -> io::Result<TcpListener> {
     TcpListener::from_std(std::net::TcpListener::from(listener))
 }
 
-impl Place {
-    fn start(program: &Program, config: &Config, worker: usize, listener: &OwnedFd) -> Result<Self, SpawnError> {
-        let first = ToWorker::Start(Box::new(config.clone()));
-        let worker = Worker::spawn(program, WORKER_ROLE, &worker.to_string(), Some(listener.as_fd()), &first)?;
-        Ok(Self { worker, down: false, started: Instant::now(), seen: 0, counts: ServerCounts::default() })
-    }
+fn start_worker(program: &Program, config: &Config, worker: usize, listener: &OwnedFd) -> Result<Worker, SpawnError> {
+    let first = ToWorker::Start(Box::new(config.clone()));
+    Worker::spawn(program, WORKER_ROLE, &worker.to_string(), Some(listener.as_fd()), &first)
 }
 
 impl Prepared {
     async fn serve(self, mut parent: Channel<Report, Order>) -> Result<(), ServerError> {
-        let quotas = limits::split_evenly(self.config.max_connections, u32::try_from(self.places.len()).unwrap_or(1));
+        let quotas = limits::split_evenly(self.config.max_connections, u32::try_from(self.workers.len()).unwrap_or(1));
         parent.push(&Report::Ready {
             listen: socket::local_address(&self.listener)?,
             alerts: self.alerts.local_addr()?,
             metrics: self.metrics.as_ref().map(TcpListener::local_addr).transpose()?,
             pid: std::process::id(),
-            workers: self.places.iter().map(|place| place.worker.pid()).collect(),
+            workers: self.workers.pids(),
         });
         let (questions, asked) = mpsc::channel(1);
         if let Some(metrics) = self.metrics {
@@ -197,11 +193,12 @@ impl Prepared {
         }
         let supervisor = Supervisor {
             turns: Turns::new(self.config.max_connections, quotas),
-            directory: Directory::new(self.places.len()),
+            directory: Directory::new(self.workers.len()),
+            known: std::iter::repeat_with(Known::default).take(self.workers.len()).collect(),
             config: self.config,
             program: self.program,
             listener: self.listener,
-            places: self.places,
+            workers: self.workers,
             senders: Senders::default(),
             in_flight: HashMap::new(),
             next_token: 0,
@@ -233,17 +230,17 @@ impl Supervisor {
         loop {
             self.take_turns();
             self.senders.flush();
-            self.flush_workers();
+            self.workers.flush();
             if self.parent.flush().is_err() {
                 return Ok(());
             }
-            if self.draining && self.places.iter().all(|place| place.down) {
+            if self.draining && self.workers.is_down() {
                 self.parent.push(&Report::Drained);
                 let _ = self.parent.flush_all().await;
                 return Ok(());
             }
             tokio::select! {
-                () = ready(&mut self.places) => {}
+                () = self.workers.ready() => {}
                 () = self.senders.ready() => {}
                 () = self.parent.ready() => {}
                 accepted = listener.accept() => match accepted {
@@ -254,7 +251,7 @@ impl Supervisor {
                     }
                 },
                 Some(question) = questions.recv() => self.ask(Asker::Metrics(question)),
-                _ = tick.tick() => self.restart_workers()?,
+                _ = tick.tick() => self.restart_workers(),
             }
             self.hear_workers();
             self.hear_alerts();
@@ -283,39 +280,15 @@ impl Supervisor {
                 Turn::Refuse => ToWorker::Refuse,
                 Turn::Revoke => ToWorker::Revoke,
             };
-            self.tell(worker, &message);
-        }
-    }
-
-    fn tell(&mut self, worker: usize, message: &ToWorker) {
-        let place = &mut self.places[worker];
-        if !place.down {
-            place.worker.channel.push(message);
-        }
-    }
-
-    fn flush_workers(&mut self) {
-        for worker in 0..self.places.len() {
-            let place = &mut self.places[worker];
-            if !place.down && place.worker.channel.flush().is_err() {
-                self.worker_ended(worker);
-            }
+            self.workers.tell(worker, &message);
         }
     }
 
     fn hear_workers(&mut self) {
-        let mut messages = Vec::new();
-        for worker in 0..self.places.len() {
-            let place = &mut self.places[worker];
-            if place.down {
-                continue;
-            }
-            let gone = place.worker.channel.receive(&mut messages).is_err();
-            for message in messages.drain(..) {
-                self.hear(worker, message);
-            }
-            if gone {
-                self.worker_ended(worker);
+        for (worker, heard) in self.workers.hear() {
+            match heard {
+                Heard::Said(message) => self.hear(worker, message),
+                Heard::Ended => self.worker_ended(worker),
             }
         }
     }
@@ -327,11 +300,11 @@ impl Supervisor {
             }
             FromWorker::Returned(unused) => self.turns.returned(worker, u64::from(unused)),
             FromWorker::Joined { slot, client_id, seq } => {
-                self.places[worker].seen = seq;
+                self.known[worker].seen = seq;
                 let old = self.directory.insert(client_id, location(worker, slot));
                 if let Some(old) = old {
-                    let seen = self.places[old.worker()].seen;
-                    self.tell(old.worker(), &ToWorker::Replaced { slot: old.slot(), seen });
+                    let seen = self.known[old.worker()].seen;
+                    self.workers.tell(old.worker(), &ToWorker::Replaced { slot: old.slot(), seen });
                 }
             }
             FromWorker::Left { slot } => self.directory.remove(location(worker, slot)),
@@ -366,13 +339,13 @@ impl Supervisor {
             return self.conclude(&alert, Outcome::Offline);
         };
         let worker = at.worker();
-        if self.places[worker].worker.channel.queued_bytes() > MAX_QUEUED_BYTES {
+        if self.workers.queued_bytes(worker) > MAX_QUEUED_BYTES {
             return self.conclude(&alert, Outcome::Overloaded);
         }
         let (client_id, wait_for_ack) = (alert.client_id, alert.wait_for_ack);
         alert.worker = worker;
         self.in_flight.insert(token, alert);
-        self.tell(worker, &ToWorker::Alert { token, slot: at.slot(), client_id, wait_for_ack, payload });
+        self.workers.tell(worker, &ToWorker::Alert { token, slot: at.slot(), client_id, wait_for_ack, payload });
     }
 
     fn settled(&mut self, token: u64, outcome: Outcome) {
@@ -405,18 +378,18 @@ impl Supervisor {
     fn ask(&mut self, asker: Asker) {
         self.next_question += 1;
         let seq = self.next_question;
-        let answers = vec![None; self.places.len()];
+        let answers = vec![None; self.workers.len()];
         self.asked.insert(seq, Asked { asker, answers });
-        for worker in 0..self.places.len() {
-            self.tell(worker, &ToWorker::Ask(seq));
-            if self.places[worker].down {
+        self.workers.tell_all(&ToWorker::Ask(seq));
+        for worker in 0..self.workers.len() {
+            if !self.workers.is_up(worker) {
                 self.answered(worker, seq, ServerCounts::default());
             }
         }
     }
 
     fn answered(&mut self, worker: usize, seq: u64, counts: ServerCounts) {
-        self.places[worker].counts = counts.clone();
+        self.known[worker].counts = counts.clone();
         let Some(asked) = self.asked.get_mut(&seq) else { return };
         asked.answers[worker] = Some(counts);
         if asked.answers.iter().any(Option::is_none) {
@@ -433,9 +406,8 @@ impl Supervisor {
             // A scrape that has given up is nobody's loss.
             Asker::Metrics(question) => drop(question.send(total)),
             Asker::Parent(seq) => {
-                let workers = self.places.iter().zip(&answers);
-                let workers = workers
-                    .map(|(place, counts)| WorkerReport { pid: place.worker.pid(), registered: counts.registered });
+                let workers = self.workers.pids().into_iter().zip(&answers);
+                let workers = workers.map(|(pid, counts)| WorkerReport { pid, registered: counts.registered });
                 self.parent.push(&Report::Counts { seq, total, workers: workers.collect() });
             }
         }
@@ -443,9 +415,9 @@ impl Supervisor {
 
     /// A worker has ended: its clients are gone, and so are the alerts it had.
     fn worker_ended(&mut self, worker: usize) {
-        self.places[worker].down = true;
         // Its totals stay in the sum as far as they are known; what it held is lost.
-        let mut counts = std::mem::take(&mut self.places[worker].counts);
+        let known = Known { ended: Some(Instant::now()), ..Known::default() };
+        let mut counts = std::mem::replace(&mut self.known[worker], known).counts;
         if counts.open > 0 {
             *counts.ended.entry("worker_lost".to_owned()).or_default() += counts.open;
         }
@@ -464,40 +436,37 @@ impl Supervisor {
         }
     }
 
-    fn restart_workers(&mut self) -> Result<(), ServerError> {
-        for worker in 0..self.places.len() {
-            let place = &mut self.places[worker];
-            if self.draining || !place.down || place.started.elapsed() < RESTART_INTERVAL {
+    /// Starts workers again that have ended. One that can't be started is tried again later: the others serve on.
+    fn restart_workers(&mut self) {
+        for worker in 0..self.workers.len() {
+            let Some(since) = self.known[worker].ended else { continue };
+            if self.draining || since.elapsed() < RESTART_INTERVAL {
                 continue;
             }
-            let how = place.worker.kill().to_string();
-            *place = Place::start(&self.program, &self.config, worker, &self.listener)?;
-            let pid = place.worker.pid();
-            tracing::warn!("worker {worker} ended ({how}); started again as process {pid}");
-            let worker = u32::try_from(worker).unwrap_or(u32::MAX);
-            self.parent.push(&Report::WorkerReplaced { worker, pid, how });
+            let how = self.workers.reap(worker).to_string();
+            match start_worker(&self.program, &self.config, worker, &self.listener) {
+                Ok(member) => {
+                    self.workers.replace(worker, member);
+                    self.known[worker].ended = None;
+                    let pid = self.workers.pid(worker);
+                    tracing::warn!("worker {worker} ended ({how}); started again as process {pid}");
+                    let worker = u32::try_from(worker).unwrap_or(u32::MAX);
+                    self.parent.push(&Report::WorkerReplaced { worker, pid, how });
+                }
+                Err(error) => {
+                    tracing::warn!("worker {worker} ended ({how}) and is not started again yet: {error}");
+                    self.known[worker].ended = Some(Instant::now());
+                }
+            }
         }
-        Ok(())
     }
 
     fn drain(&mut self) {
         self.draining = true;
-        for worker in 0..self.places.len() {
-            self.tell(worker, &ToWorker::Drain);
-        }
+        self.workers.tell_all(&ToWorker::Drain);
     }
 }
 
 fn location(worker: usize, slot: u32) -> Location {
     Location::new(u32::try_from(worker).unwrap_or(u32::MAX), slot)
-}
-
-/// Waits until a worker has said something, or takes what it is to be told.
-async fn ready(places: &mut [Place]) {
-    let any = poll_fn(|context| {
-        let up = places.iter_mut().filter(|place| !place.down).map(|place| &mut place.worker);
-        poll_any_ready(up, context)
-    });
-    // With many workers one look at all of them would use up the runtime's budget and look like nothing is there.
-    tokio::task::unconstrained(any).await;
 }

@@ -1,11 +1,10 @@
 //! The swarm's supervisor: checks the plan, splits it over worker processes, adds up what they say.
 
-use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use holdline_fleet::{Channel, Member, Program, SpawnError, poll_any_ready};
+use holdline_fleet::{Channel, Heard, Member, Program, SpawnError, Team};
 use holdline_host::limits;
 use holdline_host::ports::PortPlan;
 use holdline_record::{SwarmCounts, decode_histogram, encode_histogram, new_histogram};
@@ -30,11 +29,10 @@ pub enum SwarmError {
     Io(#[from] io::Error),
 }
 
-/// A worker and what it was asked.
-struct Place {
-    worker: Member<ToWorker, FromWorker>,
+/// What is known of a worker.
+struct Known {
+    /// The clients it is there for.
     clients: u64,
-    down: bool,
     growing: bool,
     /// What it last counted: kept when it dies, less what it held.
     counts: SwarmCounts,
@@ -44,7 +42,8 @@ struct Place {
 
 struct Supervisor {
     connections: u64,
-    places: Vec<Place>,
+    workers: Team<ToWorker, FromWorker>,
+    known: Vec<Known>,
     parent: Channel<Report, Order>,
     /// Gathers what the workers say of the step in progress.
     step: Step,
@@ -70,10 +69,10 @@ pub async fn run(program: Program, mut parent: Channel<Report, Order>) -> Result
     let mut orders = orders.into_iter();
     let Some(Order::Start(config)) = orders.next() else { return Ok(()) };
     match prepare(&config, &program) {
-        Ok((plan, places)) => {
-            let workers = places.iter().map(|place| place.worker.pid()).collect();
-            parent.push(&Report::Ready { pid: std::process::id(), workers, plan: plan.describe() });
-            let mut supervisor = Supervisor::new(config.connections, places, parent);
+        Ok(Prepared { plan, workers, clients }) => {
+            let pid = std::process::id();
+            parent.push(&Report::Ready { pid, workers: workers.pids(), plan: plan.describe() });
+            let mut supervisor = Supervisor::new(config.connections, workers, clients, parent);
             orders.for_each(|order| supervisor.obey(&order));
             supervisor.serve().await;
             Ok(())
@@ -87,14 +86,23 @@ pub async fn run(program: Program, mut parent: Channel<Report, Order>) -> Result
     }
 }
 
-fn prepare(config: &Config, program: &Program) -> Result<(PortPlan, Vec<Place>), SwarmError> {
+/// Everything that can be refused, before the first connection.
+struct Prepared {
+    plan: PortPlan,
+    workers: Team<ToWorker, FromWorker>,
+    /// By worker.
+    clients: Vec<u64>,
+}
+
+fn prepare(config: &Config, program: &Program) -> Result<Prepared, SwarmError> {
     let limit = limits::raise_open_files()?;
     let (plan, processes) = config.validate(limit.soft)?;
     Config::probe_sources(&plan)?;
     let windows = limits::split_evenly(u64::from(config.window), processes);
+    let split = limits::split_evenly(config.connections, processes);
     let mut first = 0;
-    let mut places = Vec::new();
-    for (worker, clients) in limits::split_evenly(config.connections, processes).into_iter().enumerate() {
+    let mut members = Vec::new();
+    for (worker, clients) in split.iter().copied().enumerate() {
         let part = WorkerPlan {
             ports: plan.clone(),
             start_id: config.start_id,
@@ -106,24 +114,25 @@ fn prepare(config: &Config, program: &Program) -> Result<(PortPlan, Vec<Place>),
             connect_timeout: config.connect_timeout,
             register_timeout: config.register_timeout,
         };
-        places.push(Place {
-            worker: Member::spawn(program, WORKER_ROLE, &worker.to_string(), None, &ToWorker::Start(Box::new(part)))?,
-            clients,
-            down: false,
-            growing: false,
-            counts: SwarmCounts::default(),
-            answered: 0,
-        });
+        let first_message = ToWorker::Start(Box::new(part));
+        members.push(Member::spawn(program, WORKER_ROLE, &worker.to_string(), None, &first_message)?);
         first += clients;
     }
-    Ok((plan, places))
+    Ok(Prepared { plan, workers: members.into_iter().collect(), clients: split })
 }
 
 impl Supervisor {
-    fn new(connections: u64, places: Vec<Place>, parent: Channel<Report, Order>) -> Self {
+    fn new(
+        connections: u64,
+        workers: Team<ToWorker, FromWorker>,
+        clients: Vec<u64>,
+        parent: Channel<Report, Order>,
+    ) -> Self {
+        let known = |clients| Known { clients, growing: false, counts: SwarmCounts::default(), answered: 0 };
         Self {
             connections,
-            places,
+            workers,
+            known: clients.into_iter().map(known).collect(),
             parent,
             step: Step::default(),
             histogram: new_histogram(),
@@ -138,7 +147,7 @@ impl Supervisor {
     async fn serve(mut self) {
         let mut orders = Vec::new();
         loop {
-            self.flush_workers();
+            self.workers.flush();
             self.conclude();
             if self.parent.flush().is_err() {
                 return;
@@ -147,7 +156,7 @@ impl Supervisor {
                 break;
             }
             tokio::select! {
-                () = ready(&mut self.places) => {}
+                () = self.workers.ready() => {}
                 () = self.parent.ready() => {}
             }
             self.hear_workers();
@@ -168,7 +177,7 @@ impl Supervisor {
             Order::Ask { seq } => {
                 self.next_question += 1;
                 self.asked = Some((self.next_question, seq));
-                self.tell_all(&ToWorker::Ask(self.next_question));
+                self.workers.tell_all(&ToWorker::Ask(self.next_question));
             }
             Order::Stop => {
                 self.stopping = true;
@@ -182,64 +191,36 @@ impl Supervisor {
         self.growing = true;
         self.step = Step::default();
         self.histogram.reset();
-        let (mut before, mut done) = (0_u64, 0_u64);
-        for place in &mut self.places {
-            before += place.clients;
-            // What all workers up to this one have together, less what those before it have.
-            let share = u128::from(to) * u128::from(before) / u128::from(self.connections.max(1));
-            let share = u64::try_from(share).unwrap_or(u64::MAX);
-            if !place.down {
-                place.growing = true;
-                place.worker.channel.push(&ToWorker::Grow(share - done));
-            }
-            done = share;
-        }
-    }
-
-    fn tell_all(&mut self, message: &ToWorker) {
-        for place in self.places.iter_mut().filter(|place| !place.down) {
-            place.worker.channel.push(message);
-        }
-    }
-
-    fn flush_workers(&mut self) {
-        for worker in 0..self.places.len() {
-            let place = &mut self.places[worker];
-            if !place.down && place.worker.channel.flush().is_err() {
-                self.worker_lost(worker);
+        let sizes: Vec<u64> = self.known.iter().map(|known| known.clients).collect();
+        for (worker, share) in limits::split_in_proportion(to, &sizes).into_iter().enumerate() {
+            if self.workers.is_up(worker) {
+                self.known[worker].growing = true;
+                self.workers.tell(worker, &ToWorker::Grow(share));
             }
         }
     }
 
     fn hear_workers(&mut self) {
-        let mut messages = Vec::new();
-        for worker in 0..self.places.len() {
-            let place = &mut self.places[worker];
-            if place.down {
-                continue;
-            }
-            let gone = place.worker.channel.receive(&mut messages).is_err();
-            for message in messages.drain(..) {
-                self.hear(worker, message);
-            }
-            if gone {
-                self.worker_lost(worker);
+        for (worker, heard) in self.workers.hear() {
+            match heard {
+                Heard::Said(message) => self.hear(worker, message),
+                Heard::Ended => self.worker_lost(worker),
             }
         }
     }
 
     fn hear(&mut self, worker: usize, message: FromWorker) {
-        let place = &mut self.places[worker];
+        let known = &mut self.known[worker];
         match message {
             FromWorker::Grown(step) => {
-                place.growing = false;
+                known.growing = false;
                 self.add(&step);
             }
             FromWorker::Counts { seq, counts } => {
-                place.counts = *counts;
-                place.answered = seq;
+                known.counts = *counts;
+                known.answered = seq;
             }
-            FromWorker::Stopped(counts) => place.counts = *counts,
+            FromWorker::Stopped(counts) => known.counts = *counts,
         }
     }
 
@@ -261,78 +242,63 @@ impl Supervisor {
 
     /// Tells the parent what is complete by now.
     fn conclude(&mut self) {
-        if self.growing && !self.places.iter().any(|place| place.growing) {
+        if self.growing && !self.known.iter().any(|known| known.growing) {
             self.growing = false;
             let mut step = std::mem::take(&mut self.step);
             step.histogram = encode_histogram(&self.histogram);
             self.parent.push(&Report::Grown(step));
         }
         let Some((question, seq)) = self.asked else { return };
-        if self.places.iter().all(|place| place.down || place.answered >= question) {
+        let mut workers = self.known.iter().enumerate();
+        if workers.all(|(worker, known)| !self.workers.is_up(worker) || known.answered >= question) {
             self.asked = None;
-            let workers = self
-                .places
-                .iter()
-                .map(|place| WorkerReport { pid: place.worker.pid(), registered: place.counts.registered });
+            let workers = self.workers.pids().into_iter().zip(&self.known);
+            let workers = workers.map(|(pid, known)| WorkerReport { pid, registered: known.counts.registered });
             self.parent.push(&Report::Counts { seq, total: self.total(), workers: workers.collect() });
         }
     }
 
     fn total(&self) -> SwarmCounts {
-        self.places.iter().fold(SwarmCounts::default(), |mut total, place| {
-            total.add(&place.counts);
+        self.known.iter().fold(SwarmCounts::default(), |mut total, known| {
+            total.add(&known.counts);
             total
         })
     }
 
     /// A worker ended, and its connections with it.
     fn worker_lost(&mut self, worker: usize) {
-        let place = &mut self.places[worker];
-        place.down = true;
-        place.growing = false;
-        let held = std::mem::take(&mut place.counts.registered);
+        let how = self.workers.reap(worker).to_string();
+        let known = &mut self.known[worker];
+        known.growing = false;
+        let held = std::mem::take(&mut known.counts.registered);
         if held > 0 {
-            *place.counts.lost.entry("worker_lost".to_owned()).or_default() += held;
+            *known.counts.lost.entry("worker_lost".to_owned()).or_default() += held;
         }
-        let how = place.worker.kill().to_string();
         tracing::warn!("swarm worker {worker} ended: {how}");
         self.parent.push(&Report::WorkerLost { worker: u32::try_from(worker).unwrap_or(u32::MAX), how });
     }
 
     /// Has all workers close their connections and end, and says what they counted in the end.
     async fn stop(mut self) {
-        self.tell_all(&ToWorker::Stop);
+        self.workers.tell_all(&ToWorker::Stop);
         let deadline = tokio::time::Instant::now() + STOP_PATIENCE;
-        let mut messages = Vec::new();
-        for place in self.places.iter_mut().filter(|place| !place.down) {
-            // A worker closes its end after its last word.
-            while place.worker.channel.flush().is_ok() {
-                let ready = tokio::time::timeout_at(deadline, place.worker.channel.ready()).await;
-                let gone = place.worker.channel.receive(&mut messages).is_err();
-                for message in messages.drain(..) {
-                    if let FromWorker::Stopped(counts) = message {
-                        place.counts = *counts;
-                    }
-                }
-                if gone || ready.is_err() {
-                    break;
+        // A worker closes its end after its last word.
+        while !self.workers.is_down() {
+            self.workers.flush();
+            if tokio::time::timeout_at(deadline, self.workers.ready()).await.is_err() {
+                break;
+            }
+            for (worker, heard) in self.workers.hear() {
+                match heard {
+                    Heard::Said(message) => self.hear(worker, message),
+                    Heard::Ended => {}
                 }
             }
-            place.worker.retire(deadline.saturating_duration_since(tokio::time::Instant::now())).await;
         }
+        self.workers.retire(deadline.saturating_duration_since(tokio::time::Instant::now())).await;
         let total = self.total();
         self.parent.push(&Report::Stopped(total));
         // A parent that is gone needs no telling.
         let _ = self.parent.flush_all().await;
     }
-}
-
-/// Waits until a worker has said something, or takes what it is to be told.
-async fn ready(places: &mut [Place]) {
-    let any = poll_fn(|context| {
-        let up = places.iter_mut().filter(|place| !place.down).map(|place| &mut place.worker);
-        poll_any_ready(up, context)
-    });
-    // With many workers one look at all of them would use up the runtime's budget and look like nothing is there.
-    tokio::task::unconstrained(any).await;
 }
