@@ -15,6 +15,8 @@ use tokio::net::UnixStream;
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 16 * 1024;
+/// Reads at a time: together more than a socket's buffer holds, so that all that was sent before is received.
+const READS: usize = 32;
 
 /// The largest message; a longer one is a fault of the peer. A histogram takes some 20 KB, a payload 4 KB.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
@@ -131,16 +133,21 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
     /// Reads what is there into the inbox, up to a bound, so that a talkative peer does not keep its reader for ever.
     fn fill(&mut self) -> Result<(), Gone> {
         let mut buffer = [0; READ_BYTES];
-        match self.stream.try_read(&mut buffer) {
-            Ok(0) => Err(Gone::Ended),
-            Ok(bytes) => {
-                self.inbox.extend_from_slice(&buffer[..bytes]);
-                Ok(())
+        for _ in 0..READS {
+            match self.stream.try_read(&mut buffer) {
+                Ok(0) => return Err(Gone::Ended),
+                Ok(bytes) => {
+                    self.inbox.extend_from_slice(&buffer[..bytes]);
+                    if bytes < buffer.len() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Gone::Ended),
+                Err(error) => return Err(error.into()),
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(Gone::Ended),
-            Err(error) => Err(error.into()),
         }
+        Ok(())
     }
 
     /// Ready when there is something to receive, or room for what is in the outbox.

@@ -73,8 +73,8 @@ impl Senders {
     }
 
     /// The alerts that have come in.
-    pub(crate) fn receive(&mut self, alerts: &mut Vec<Alert>) {
-        let mut buffer = [0; READ_BYTES];
+    pub(crate) fn receive(&mut self) -> Vec<Alert> {
+        let (mut alerts, mut buffer) = (Vec::new(), [0; READ_BYTES]);
         self.senders.retain(|from, sender| {
             if !sender.may_read() {
                 return true;
@@ -82,12 +82,13 @@ impl Senders {
             match sender.stream.try_read(&mut buffer) {
                 Ok(0) => false,
                 Ok(bytes) => {
-                    sender.heard(*from, &buffer[..bytes], alerts);
+                    sender.heard(*from, &buffer[..bytes], &mut alerts);
                     true
                 }
                 Err(error) => error.kind() == io::ErrorKind::WouldBlock,
             }
         });
+        alerts
     }
 
     /// Tells `to`, if it is still there, what became of an alert.

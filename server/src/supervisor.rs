@@ -253,8 +253,12 @@ impl Supervisor {
                 Some(question) = questions.recv() => self.ask(Asker::Metrics(question)),
                 _ = tick.tick() => self.restart_workers(),
             }
+            // Whatever a worker told before an alert was sent is heard before the alert is routed.
+            let alerts = self.senders.receive();
             self.hear_workers();
-            self.hear_alerts();
+            for alert in alerts {
+                self.alert(alert);
+            }
             if self.parent.receive(&mut orders).is_err() {
                 return Ok(());
             }
@@ -311,14 +315,6 @@ impl Supervisor {
             FromWorker::Settled { token, outcome } => self.settled(token, Outcome::from_code(outcome)),
             FromWorker::Moved { token, payload } => self.moved(token, payload),
             FromWorker::Counts { seq, counts } => self.answered(worker, seq, *counts),
-        }
-    }
-
-    fn hear_alerts(&mut self) {
-        let mut alerts = Vec::new();
-        self.senders.receive(&mut alerts);
-        for alert in alerts {
-            self.alert(alert);
         }
     }
 
@@ -424,7 +420,7 @@ impl Supervisor {
         (counts.open, counts.registered, counts.unsent_bytes) = (0, 0, 0);
         self.lost_counts.add(&counts);
         self.directory.remove_worker(worker);
-        self.turns.restarted(worker);
+        self.turns.ended(worker);
         let lost: Vec<u64> =
             self.in_flight.iter().filter(|(_, alert)| alert.worker == worker).map(|(token, _)| *token).collect();
         for token in lost {
@@ -447,6 +443,7 @@ impl Supervisor {
             match start_worker(&self.program, &self.config, worker, &self.listener) {
                 Ok(member) => {
                     self.workers.replace(worker, member);
+                    self.turns.restarted(worker);
                     self.known[worker].ended = None;
                     let pid = self.workers.pid(worker);
                     tracing::warn!("worker {worker} ended ({how}); started again as process {pid}");

@@ -33,12 +33,17 @@ struct Share {
     revoked: bool,
     /// It refuses whoever comes.
     refusing: bool,
+    /// It has ended: nothing can be granted before it is started again.
+    down: bool,
     /// When it last accepted or was granted something.
     moved_us: u64,
 }
 
 impl Share {
     fn room(&self) -> u64 {
+        if self.down {
+            return 0;
+        }
         self.quota.saturating_sub(self.open + self.credit)
     }
 
@@ -78,9 +83,14 @@ impl Turns {
         share.revoked = false;
     }
 
-    /// Worker `worker` ended; a new one stands in its place.
+    /// Worker `worker` ended, with all its connections and its credit.
+    pub(crate) fn ended(&mut self, worker: usize) {
+        self.shares[worker] = Share { quota: self.shares[worker].quota, down: true, ..Share::default() };
+    }
+
+    /// A new worker stands in the place of one that ended.
     pub(crate) fn restarted(&mut self, worker: usize) {
-        self.shares[worker] = Share { quota: self.shares[worker].quota, ..Share::default() };
+        self.shares[worker].down = false;
     }
 
     /// What to tell whom now. `waiting` says whether connections wait in the accept queue; asked only where it matters.
@@ -124,9 +134,12 @@ impl Turns {
     /// With no credit anywhere and none to give, one worker refuses; as soon as there is room again it stops.
     fn refuse_when_full(&mut self, turns: &mut Vec<(usize, Turn)>) {
         let full = self.shares.iter().all(|share| share.credit == 0) && self.grant().is_none();
-        if full && !self.shares.iter().any(|share| share.refusing) {
-            self.shares[0].refusing = true;
-            turns.push((0, Turn::Refuse));
+        if full
+            && !self.shares.iter().any(|share| share.refusing)
+            && let Some(worker) = self.shares.iter().position(|share| !share.down)
+        {
+            self.shares[worker].refusing = true;
+            turns.push((worker, Turn::Refuse));
         }
         if !full {
             for (worker, share) in self.shares.iter_mut().enumerate().filter(|(_, share)| share.refusing) {
@@ -186,8 +199,23 @@ mod tests {
         // It comes back: what it did not use is free again.
         turns.flow(1, 6, 0, 500_000);
         turns.returned(1, 250);
-        turns.restarted(2);
+        turns.ended(2);
         assert_eq!(turns.next(500_000, never).len(), 1);
+    }
+
+    #[test]
+    fn a_worker_that_ended_is_granted_nothing_before_it_is_started_again() {
+        let mut turns = Turns::new(600, vec![300, 300]);
+        turns.next(0, never);
+        turns.flow(0, 256, 0, 1);
+        turns.ended(0);
+        assert_eq!(turns.next(2, never), []);
+        turns.flow(1, 256, 0, 3);
+        assert_eq!(turns.next(3, never), [(1, Turn::Accept(44))]);
+        turns.flow(1, 44, 0, 4);
+        assert_eq!(turns.next(4, never), [(1, Turn::Refuse)]);
+        turns.restarted(0);
+        assert_eq!(turns.next(5, never), [(0, Turn::Accept(256)), (1, Turn::Revoke)]);
     }
 
     proptest! {
@@ -203,15 +231,17 @@ mod tests {
                     0 => turns.flow(worker, n.min(credit), 0, now),
                     1 => turns.flow(worker, 0, n.min(open), now),
                     2 if turns.shares[worker].revoked => turns.returned(worker, credit),
-                    3 if n < 10 => turns.restarted(worker),
+                    3 if turns.shares[worker].down => turns.restarted(worker),
+                    3 if n < 100 => turns.ended(worker),
                     _ => {}
                 }
-                turns.next(now, || n.is_multiple_of(2));
+                let told = turns.next(now, || n.is_multiple_of(2));
+                prop_assert!(told.iter().all(|(worker, _)| !turns.shares[*worker].down));
                 let taken: u64 = turns.shares.iter().map(|share| share.open + share.credit).sum();
                 prop_assert!(taken <= 900);
                 prop_assert!(turns.shares.iter().all(|share| share.open + share.credit <= 400));
                 let someone = turns.shares.iter().any(|share| share.credit > 0 || share.refusing || share.revoked);
-                prop_assert!(someone, "{turns:?}");
+                prop_assert!(someone || turns.shares.iter().all(|share| share.down), "{turns:?}");
             }
         }
     }

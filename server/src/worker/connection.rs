@@ -84,6 +84,10 @@ impl Worker {
     }
 
     fn frame(&mut self, index: u32, frame: &Frame<'_>) -> Result<(), Fault> {
+        // A client that goes on talking before it was confirmed must not be answered in the wrong order.
+        if self.unconfirmed.contains(&index) {
+            self.confirm();
+        }
         let Some(slot) = self.slots.get_mut(index) else { return Ok(()) };
         match (slot.state, frame) {
             (State::New, Frame::Hello(hello)) => {
@@ -114,8 +118,6 @@ impl Worker {
         if self.draining {
             return self.refuse(index, RefusedReason::Draining);
         }
-        let idle_timeout_ms = u32::try_from(self.config.idle_timeout.as_millis()).unwrap_or(u32::MAX);
-        Frame::Registered { idle_timeout_ms }.encode(&mut self.reply);
         self.joins = self.joins.wrapping_add(1);
         let Some(slot) = self.slots.get_mut(index) else { return };
         slot.state = State::Registered;
@@ -124,6 +126,30 @@ impl Worker {
         self.counts.registered += 1;
         self.counts.registered_total += 1;
         self.channel.push(&FromWorker::Joined { slot: index, client_id, seq: self.joins });
+        self.unconfirmed.push(index);
+    }
+
+    /// Tells the clients that registered since the last time that they are, once the supervisor has been told: an alert
+    /// that follows on Registered must find the new connection, not the one it replaced.
+    pub(super) fn confirm(&mut self) {
+        if self.unconfirmed.is_empty() {
+            return;
+        }
+        // A supervisor that is gone is noticed by the loop.
+        let _ = self.channel.flush();
+        if self.channel.queued_bytes() > 0 {
+            return;
+        }
+        let idle_timeout_ms = u32::try_from(self.config.idle_timeout.as_millis()).unwrap_or(u32::MAX);
+        let mut frame = Vec::new();
+        Frame::Registered { idle_timeout_ms }.encode(&mut frame);
+        let mut registered = std::mem::take(&mut self.unconfirmed);
+        for index in registered.drain(..) {
+            if self.slots.get(index).is_some_and(|slot| slot.state == State::Registered) {
+                self.send(index, &frame);
+            }
+        }
+        self.unconfirmed = registered;
     }
 
     fn refuse(&mut self, index: u32, reason: RefusedReason) {
@@ -176,6 +202,7 @@ impl Worker {
             return;
         }
         let tapped = slot.take_tapped();
+        self.unconfirmed.retain(|unconfirmed| *unconfirmed != index);
         self.counts.registered -= 1;
         self.channel.push(&FromWorker::Left { slot: index });
         if tapped {

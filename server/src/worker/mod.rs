@@ -63,6 +63,8 @@ struct Worker {
     counts: ServerCounts,
     /// Counts the registrations; the next one's `seq`.
     joins: u32,
+    /// Connections that registered and were not told yet.
+    unconfirmed: Vec<u32>,
     /// Connections that are refused or being refused and do not count as open.
     refusing: u32,
     /// Not said yet in `Flow`.
@@ -114,6 +116,7 @@ impl Worker {
             turn: Turn::default(),
             counts: ServerCounts::default(),
             joins: 0,
+            unconfirmed: Vec::new(),
             refusing: 0,
             opened: 0,
             closed: 0,
@@ -196,8 +199,10 @@ impl Worker {
         Ok(())
     }
 
-    /// Gives descriptors back and tells the supervisor what came and went.
+    /// Gives descriptors back, tells the supervisor what came and went, and then the clients that they are registered.
     fn after_batch(&mut self) {
+        // Before descriptors are given back: one of them could be confirmed for the next connection of its number.
+        self.confirm();
         let reaped = self.slots.reap();
         if reaped > 0 && self.turn.refusing {
             self.watch_listener();

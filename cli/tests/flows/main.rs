@@ -1,0 +1,7 @@
+//! Whole flows through the real binary, one file each. Servers listen on ports that the kernel chooses.
+
+mod client;
+mod experiments;
+mod processes;
+mod python_client;
+mod server;
