@@ -6,7 +6,7 @@ use holdline_fleet::Channel;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Instant;
+use tokio::time::{Instant, interval};
 
 /// What to do after a report.
 pub(crate) enum Next<T> {
@@ -38,15 +38,21 @@ impl StopSignals {
     }
 }
 
+/// How often a role is asked how far it is.
+const ASK_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Hands the role's reports to `hear` until it is done or the role is gone; each stop signal becomes a `stop` order.
+/// Meanwhile the role is given `ask` from time to time, if there is such an order.
 pub(crate) async fn drive<O: Serialize, R: DeserializeOwned, T>(
     mut role: Channel<O, R>,
     stop: &O,
+    ask: Option<&O>,
     mut hear: impl FnMut(R) -> Next<T>,
 ) -> std::io::Result<Option<T>> {
     let mut signals = StopSignals::new()?;
     let mut reports = Vec::new();
     let mut stop_at = None;
+    let mut tick = interval(ASK_INTERVAL);
     loop {
         let waiting = async {
             match stop_at {
@@ -57,6 +63,7 @@ pub(crate) async fn drive<O: Serialize, R: DeserializeOwned, T>(
         tokio::select! {
             heard = role.next(&mut reports) => if heard.is_err() && reports.is_empty() { return Ok(None) },
             _ = signals.next() => role.push(stop),
+            _ = tick.tick() => ask.into_iter().for_each(|ask| role.push(ask)),
             () = waiting => {
                 stop_at = None;
                 role.push(stop);

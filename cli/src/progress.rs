@@ -1,17 +1,22 @@
-//! Shows a run while it goes on: a bar on a terminal, plain lines elsewhere. Both on standard error.
+//! Shows a run or a swarm while it goes on: a bar on a terminal, plain lines elsewhere. Both on standard error.
 
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdline_conductor::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Shows what a run says of itself.
+/// Shows what a run, or a swarm, says of itself.
 pub(crate) struct Watcher {
     /// Counts connections; hidden where standard error is no terminal.
     bar: ProgressBar,
     plain: bool,
+    /// When the last plain line about connections was written, and how many there were.
+    said: (Instant, u64),
 }
+
+/// At most so often a plain line says how many connections there are.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Watcher {
     /// Watches a run of `connections` connections.
@@ -24,21 +29,31 @@ impl Watcher {
         if !plain {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
-        Self { bar, plain }
+        Self { bar, plain, said: (Instant::now(), 0) }
     }
 
     /// Shows `progress`.
     pub(crate) fn show(&mut self, progress: &Progress) {
         if let Progress::Connections(connections) | Progress::Level { connections, .. } = progress {
             self.bar.set_position(*connections);
+            if self.plain && self.said.1 != *connections && self.said.0.elapsed() >= LINE_INTERVAL {
+                self.said = (Instant::now(), *connections);
+                eprintln!("{connections} connections");
+            }
         }
-        let Some(line) = line(progress) else { return };
+        match line(progress) {
+            Some(line) if self.plain || matches!(progress, Progress::Warning(_)) => self.line(&line),
+            Some(line) => self.bar.set_message(line),
+            None => {}
+        }
+    }
+
+    /// Writes a line that stays.
+    pub(crate) fn line(&mut self, line: &str) {
         if self.plain {
             eprintln!("{line}");
-        } else if matches!(progress, Progress::Warning(_)) {
-            self.bar.println(line);
         } else {
-            self.bar.set_message(line);
+            self.bar.println(line);
         }
     }
 
@@ -63,7 +78,7 @@ fn line(progress: &Progress) -> Option<String> {
             format!("level {level} of {of}: {connections} registered{rate}")
         }
         Progress::Tapping { rate, duration } => format!("tapping {rate} a second for {}", time(*duration)),
-        Progress::Holding(rest) => format!("holding for another {}", time(*rest)),
+        Progress::Holding(rest) => format!("holding for {}", time(*rest)),
         Progress::Stopping => "closing connections".to_owned(),
         Progress::Warning(message) => format!("warning: {message}"),
     })

@@ -98,7 +98,8 @@ def run_vectors(args: argparse.Namespace) -> int:
     """Checks the codec against the vectors of the document."""
     with open(args.path, encoding="utf-8") as file:
         vectors = re.findall(r"^```vectors\n(.*?)^```", file.read(), re.M | re.S)
-    lines = [line for line in "".join(vectors).splitlines() if line.strip()]
+    text = re.sub(r"([0-9a-f]{2})\*(\d+)", lambda match: match[1] * int(match[2]), "".join(vectors))
+    lines = [line for line in text.splitlines() if line.strip()]
     for line in lines:
         match = re.findall(r"^(\S+)((?:\s+[0-9a-f]+)+)\s+(\S.*?)\s*$", line)
         name, digits, meaning = match[0] if match else (line, "", "no vector")

@@ -20,7 +20,16 @@ struct Vector {
 fn vectors() -> Vec<Vector> {
     let block =
         DOCUMENT.split("```vectors\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a vectors block");
-    block.lines().map(vector).collect()
+    block.lines().map(|line| vector(&repeated(line))).collect()
+}
+
+/// The line with each `xx*N` written out: the byte xx, N times.
+fn repeated(line: &str) -> String {
+    let Some(at) = line.find('*') else { return line.to_owned() };
+    let (before, after) = (&line[..at - 2], &line[at + 1..]);
+    let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+    let times = after[..digits].parse().expect("a number behind *");
+    before.to_owned() + &line[at - 2..at].repeat(times) + &repeated(&after[digits..])
 }
 
 fn vector(line: &str) -> Vector {

@@ -21,7 +21,7 @@ pub(crate) async fn alerter(arguments: AlerterArguments) -> Result<Status, Failu
         ..Config::default()
     })));
     let mut trips = new_histogram();
-    let driving = drive(ours, &Order::Stop, |report| match report {
+    let driving = drive(ours, &Order::Stop, None, |report| match report {
         Report::Interval(interval) => {
             if let Ok(histogram) = decode_histogram(&interval.histogram) {
                 // All histograms of this program have the same bounds.

@@ -17,7 +17,7 @@ pub(crate) async fn server(arguments: ServerArguments) -> Result<Status, Failure
         idle_timeout: arguments.idle_timeout,
         ..Config::default()
     })));
-    let driving = drive(ours, &Order::Drain, |report| match report {
+    let driving = drive(ours, &Order::Drain, None, |report| match report {
         Report::Ready { listen, alerts, metrics, workers, .. } => {
             let metrics = metrics.map(|address| format!(", metrics on http://{address}/metrics")).unwrap_or_default();
             println!("clients on {listen}, alerts on {alerts}{metrics}, {} worker processes", workers.len());

@@ -1,9 +1,11 @@
 use anyhow::Context;
+use holdline_conductor::Progress;
 use holdline_fleet::{Channel, Program};
 use holdline_swarm::{Config, Order, Report, Step};
 
 use crate::arguments::SwarmArguments;
 use crate::drive::{Next, drive};
+use crate::progress::Watcher;
 use crate::status::{Failure, Status};
 
 /// Connects the clients, holds them, and prints the books.
@@ -23,23 +25,30 @@ pub(crate) async fn swarm(arguments: SwarmArguments) -> Result<Status, Failure> 
         ..Config::default()
     })));
     ours.push(&Order::Grow { to: connections });
-    let driving = drive(ours, &Order::Stop, |report| match report {
+    let mut watcher = Watcher::new(connections);
+    let driving = drive(ours, &Order::Stop, Some(&Order::Ask { seq: 0 }), |report| match report {
         Report::Ready { workers, plan, .. } => {
-            println!("{plan}; {} processes", workers.len());
+            watcher.line(&format!("{plan}; {} processes", workers.len()));
+            Next::Go
+        }
+        Report::Counts { total, .. } => {
+            watcher.show(&Progress::Connections(total.registered));
             Next::Go
         }
         Report::Grown(step) => {
-            println!("{}", describe(&step));
+            watcher.line(&describe(&step));
+            watcher.show(&Progress::Holding(hold));
             Next::StopIn(hold)
         }
         Report::WorkerLost { worker, how } => {
-            println!("worker {worker} ended: {how}");
+            watcher.line(&format!("worker {worker} ended: {how}"));
             Next::Go
         }
         Report::Stopped(counts) => Next::Done(counts),
-        Report::Counts { .. } | Report::Failed(_) => Next::Go,
+        Report::Failed(_) => Next::Go,
     });
     let (ran, driven) = tokio::join!(holdline_swarm::run(Program::current()?, theirs), driving);
+    watcher.finish();
     ran?;
     let counts = driven?.context("the swarm ended without its last counts")?;
     println!("{}", serde_json::to_string(&counts).context("can't write the counts")?);
