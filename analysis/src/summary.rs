@@ -73,6 +73,9 @@ pub struct Connections {
     pub promised: u64,
     /// The fewest that either side reported in any reading of the hold, from its books and samples.
     pub held: Option<u64>,
+    /// The largest difference between what both sides counted as registered in any books of the hold: connections that
+    /// one side believes in and the other does not.
+    pub half_open: Option<u64>,
     /// Attempts that did not end registered, from the swarm's last books.
     pub failed: Option<u64>,
 }
@@ -213,6 +216,7 @@ pub(crate) fn build(run: &RunFolder, facts: &Facts, judgement: Judgement) -> Sum
         connections: Connections {
             promised: manifest.plan.promise.connections,
             held: facts.held,
+            half_open: facts.half_open,
             failed: facts.last_swarm.as_ref().map(holdline_record::SwarmCounts::failed),
         },
         connect: Connect {

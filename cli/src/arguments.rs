@@ -77,9 +77,33 @@ pub(crate) struct ServerArguments {
     /// Worker processes; as many as the limit of open files asks for if left out.
     #[arg(long)]
     pub(crate) workers: Option<u32>,
+    /// Length of the accept queue; the kernel caps it at net.core.somaxconn.
+    #[arg(long, default_value_t = 4096)]
+    pub(crate) backlog: i32,
+    /// A client that has not registered for this long is closed.
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(crate) register_deadline: Duration,
     /// A client silent for longer is closed; 0s for never.
     #[arg(long, default_value = "30m", value_parser = humantime::parse_duration)]
     pub(crate) idle_timeout: Duration,
+    /// An alert whose client has not acknowledged for this long has timed out.
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    pub(crate) tap_timeout: Duration,
+    /// How long clients get to leave by themselves when the server is stopped.
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    pub(crate) drain_timeout: Duration,
+    /// What a client that is refused or sent away is told to wait at least.
+    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
+    pub(crate) retry_after: Duration,
+    /// Bytes kept for a client that does not read, before taps to it are overloaded.
+    #[arg(long, default_value_t = 65_536, value_name = "BYTES")]
+    pub(crate) max_unsent_per_connection: u32,
+    /// Bytes kept in one worker for all its clients that do not read.
+    #[arg(long, default_value_t = 16 << 20, value_name = "BYTES")]
+    pub(crate) max_unsent_per_worker: u64,
+    /// Alerts waiting for their outcome, before the next is overloaded.
+    #[arg(long, default_value_t = 65_536)]
+    pub(crate) max_alerts_in_flight: u64,
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +129,22 @@ pub(crate) struct SwarmArguments {
     /// A client sends a Nop this often; 0s for never.
     #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
     pub(crate) nop_interval: Duration,
+    /// A connection that does not stand after this long has failed.
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(crate) connect_timeout: Duration,
+    /// A client that is not registered this long after its connection stood has failed.
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(crate) register_timeout: Duration,
+    /// Connect again what failed or was lost: after a random time, doubled with each failure in a row, and not sooner than
+    /// the service asks for.
+    #[arg(long)]
+    pub(crate) reconnect: bool,
+    /// The most that is waited after a connection was lost.
+    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration, requires = "reconnect")]
+    pub(crate) reconnect_first: Duration,
+    /// The most that is waited at all, however often connecting failed.
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration, requires = "reconnect")]
+    pub(crate) reconnect_longest: Duration,
     /// How long the connections are held.
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
     pub(crate) hold: Duration,
@@ -137,6 +177,15 @@ pub(crate) struct AlerterArguments {
     /// Decides which clients are tapped.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// An alert that is not acknowledged this long after its intended send has timed out.
+    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+    /// How long after the last alert answers are waited for; longer than the service's own bound on taps.
+    #[arg(long, default_value = "7s", value_parser = humantime::parse_duration)]
+    pub(crate) grace: Duration,
+    /// Bytes of each payload.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) payload_bytes: u32,
     /// The target is a public address, and that is meant.
     #[arg(long)]
     pub(crate) allow_public_target: bool,

@@ -27,11 +27,11 @@ pub(crate) enum News {
     /// Round trips of the alerter.
     Interval(alerter::Interval),
     /// A worker ended.
-    WorkerLost { who: String, how: String },
+    WorkerLost { role: Role, who: String, how: String },
     /// A role can't go on, in its own words.
     Failed { who: String, why: String },
     /// A role's process ended without a last word.
-    Gone { who: String, how: String },
+    Gone { role: Role, who: String, how: String },
 }
 
 /// The answer to a question for counts.
@@ -45,13 +45,14 @@ struct Answer<C> {
 
 /// One role's process and whether it has said its last word.
 struct Part<O, R> {
+    role: Role,
     member: Member<O, R>,
     finished: bool,
 }
 
 impl<O: Serialize, R: DeserializeOwned> Part<O, R> {
-    fn spawn(program: &Program, kind: &str, name: &str, first: &O) -> Result<Self, SpawnError> {
-        Ok(Self { member: Member::spawn(program, kind, name, None, first)?, finished: false })
+    fn spawn(program: &Program, role: Role, kind: &str, name: &str, first: &O) -> Result<Self, SpawnError> {
+        Ok(Self { role, member: Member::spawn(program, kind, name, None, first)?, finished: false })
     }
 
     fn tell(&mut self, order: &O) {
@@ -83,8 +84,8 @@ impl<O: Serialize, R: DeserializeOwned> Part<O, R> {
         }
         if gone && !self.finished {
             self.finished = true;
-            let how = self.member.kill().to_string();
-            news.push(News::Gone { who: self.member.name.clone(), how });
+            let how = self.member.reap().to_string();
+            news.push(News::Gone { role: self.role, who: self.member.name.clone(), how });
         }
     }
 }
@@ -130,7 +131,7 @@ impl Cast {
     pub(crate) fn start_server(&mut self, program: &Program, config: &server::Config) -> Result<(), SpawnError> {
         let first = server::Order::Start(Box::new(config.clone()));
         self.server = Some(Server {
-            part: Part::spawn(program, SERVER_ROLE, "server", &first)?,
+            part: Part::spawn(program, Role::Server, SERVER_ROLE, "server", &first)?,
             addresses: None,
             answer: Answer::default(),
             workers: Vec::new(),
@@ -147,7 +148,7 @@ impl Cast {
         let first = swarm::Order::Start(Box::new(config.clone()));
         self.groups.push(Group {
             name: name.to_owned(),
-            part: Part::spawn(program, SWARM_ROLE, name, &first)?,
+            part: Part::spawn(program, Role::Swarm, SWARM_ROLE, name, &first)?,
             ready: false,
             growing: false,
             answer: Answer::default(),
@@ -164,7 +165,8 @@ impl Cast {
         config: &alerter::Config,
     ) -> Result<(), SpawnError> {
         let first = alerter::Order::Start(Box::new(config.clone()));
-        self.alerter = Some(Alerter { part: Part::spawn(program, ALERTER_ROLE, name, &first)?, outcome: None });
+        self.alerter =
+            Some(Alerter { part: Part::spawn(program, Role::Alerter, ALERTER_ROLE, name, &first)?, outcome: None });
         Ok(())
     }
 
@@ -311,7 +313,8 @@ impl Cast {
                         *answer = Answer { seq, total, workers };
                     }
                     swarm::Report::WorkerLost { worker, how } => {
-                        news.push(News::WorkerLost { who: format!("worker {worker} of swarm group {name}"), how });
+                        let who = format!("worker {worker} of swarm group {name}");
+                        news.push(News::WorkerLost { role: Role::Swarm, who, how });
                     }
                     swarm::Report::Stopped(counts) => {
                         *stopped = Some(counts);
@@ -428,7 +431,7 @@ fn hear_server(
             *answer = Answer { seq, total, workers };
         }
         server::Report::WorkerReplaced { worker, how, .. } => {
-            news.push(News::WorkerLost { who: format!("worker {worker} of the server"), how });
+            news.push(News::WorkerLost { role: Role::Server, who: format!("worker {worker} of the server"), how });
         }
         server::Report::Drained => return true,
     }

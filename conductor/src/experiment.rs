@@ -89,9 +89,15 @@ pub struct Holdline {
     /// Worker processes; as many as the limit of open files asks for if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<u32>,
+    /// A client that has not registered for this long is closed.
+    #[serde(with = "humantime_serde")]
+    pub register_deadline: Duration,
     /// A client silent for longer is closed; 0s for never.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
+    /// An alert whose client has not acknowledged for this long has timed out.
+    #[serde(with = "humantime_serde")]
+    pub tap_timeout: Duration,
 }
 
 impl Default for Holdline {
@@ -103,7 +109,9 @@ impl Default for Holdline {
             alerts: any_port,
             max_connections: None,
             workers: None,
+            register_deadline: server.register_deadline,
             idle_timeout: server.idle_timeout,
+            tap_timeout: server.tap_timeout,
         }
     }
 }
@@ -124,12 +132,40 @@ pub struct Swarm {
     /// A client sends a Nop this often; 0s for never.
     #[serde(default = "nop_interval", with = "humantime_serde")]
     pub nop_interval: Duration,
+    /// A connection that does not stand after this long has failed.
+    #[serde(default = "connect_timeout", with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// A client that is not registered this long after its connection stood has failed.
+    #[serde(default = "register_timeout", with = "humantime_serde")]
+    pub register_timeout: Duration,
+    /// Connect again what failed or was lost; it stays away if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconnect: Option<Reconnect>,
     /// Worker processes of each group; as many as the limit of open files asks for if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processes: Option<u32>,
     /// The groups; each is a set of processes of its own. In order of their ids, without gap or overlap.
     #[serde(rename = "group")]
     pub groups: Vec<Group>,
+}
+
+/// How clients connect again: after a random time up to `first`, doubled with each failure in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reconnect {
+    /// The most that is waited after a connection was lost.
+    #[serde(with = "humantime_serde")]
+    pub first: Duration,
+    /// The most that is waited at all.
+    #[serde(with = "humantime_serde")]
+    pub longest: Duration,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        let holdline_swarm::Reconnect { first, longest } = holdline_swarm::Reconnect::default();
+        Self { first, longest }
+    }
 }
 
 /// A swarm group: what one client machine would run.
@@ -245,6 +281,12 @@ fn automatic() -> String {
 }
 fn window() -> u32 {
     holdline_swarm::Config::default().window
+}
+fn connect_timeout() -> Duration {
+    holdline_swarm::Config::default().connect_timeout
+}
+fn register_timeout() -> Duration {
+    holdline_swarm::Config::default().register_timeout
 }
 fn nop_interval() -> Duration {
     holdline_swarm::Config::default().nop_interval

@@ -110,6 +110,7 @@ impl Plan {
                 within_us: micros(promise.within),
             },
             groups: self.experiment.swarm.groups.iter().map(group).collect(),
+            reconnect: self.experiment.swarm.reconnect.is_some(),
             levels: self.levels.clone(),
             readings: self.experiment.staircase.readings,
             taps: self
@@ -284,7 +285,9 @@ fn server_config(experiment: &Experiment) -> holdline_server::Config {
         alerts: target.alerts,
         max_connections: target.max_connections.unwrap_or(experiment.promise.connections),
         workers: target.workers,
+        register_deadline: target.register_deadline,
         idle_timeout: target.idle_timeout,
+        tap_timeout: target.tap_timeout,
         ..holdline_server::Config::default()
     }
 }
@@ -311,6 +314,11 @@ fn planned_groups(
             rate: swarm.rate.map(|rate| rate * group.connections as f64 / experiment.promise.connections as f64),
             window: u32::try_from(window).unwrap_or(u32::MAX),
             nop_interval: swarm.nop_interval,
+            connect_timeout: swarm.connect_timeout,
+            register_timeout: swarm.register_timeout,
+            reconnect: swarm
+                .reconnect
+                .map(|again| holdline_swarm::Reconnect { first: again.first, longest: again.longest }),
             processes: swarm.processes,
             ..holdline_swarm::Config::default()
         };

@@ -8,7 +8,7 @@ use holdline_fleet::{Program, SpawnError};
 use holdline_host::clock::{mono_us, wall_us};
 use holdline_host::process::Sampler;
 use holdline_host::{environment, limits, network};
-use holdline_record::{Build, Environment, Event, GroupStep, Manifest, Phase, RecordError, SCHEMA_VERSION};
+use holdline_record::{Build, Environment, Event, GroupStep, Manifest, Phase, RecordError, Role, SCHEMA_VERSION};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
@@ -68,6 +68,8 @@ pub enum Cut {
     /// A role's process ended without a word.
     #[error("the process \"{who}\" ended ({how}); what it wrote to standard error is in {ROLES_LOG} of the run folder")]
     Gone {
+        /// Of which role.
+        role: Role,
         /// Which process.
         who: String,
         /// How.
@@ -331,8 +333,8 @@ impl Player<'_> {
         // Without connections nothing was measured: whoever ran it wants the reason, not a record.
         let begun = self.journal.place().0 != Phase::Start;
         if let Some(cut) = &cut {
-            if let Cut::Gone { who, how } = cut {
-                self.journal.event(Event::ProcessLost { who: who.clone(), how: how.clone() })?;
+            if let Cut::Gone { role, who, how } = cut {
+                self.journal.event(Event::ProcessLost { role: *role, who: who.clone(), how: how.clone() })?;
             }
             self.journal.event(Event::Interrupted { why: cut.to_string() })?;
         }
@@ -409,7 +411,7 @@ impl Player<'_> {
         let seq = self.answers().await?;
         let processes = self.cast.processes(seq);
         let own = crate::journal::Process {
-            role: holdline_record::Role::Conductor,
+            role: Role::Conductor,
             group: String::new(),
             worker: None,
             pid: std::process::id(),
@@ -479,12 +481,12 @@ impl Player<'_> {
                 Some((step, rate)) => Ok(self.journal.round_trips(step, rate, &interval)?),
                 None => Ok(()),
             },
-            News::WorkerLost { who, how } => {
+            News::WorkerLost { role, who, how } => {
                 (self.watch)(Progress::Warning(format!("{who} ended: {how}")));
-                Ok(self.journal.event(Event::ProcessLost { who, how })?)
+                Ok(self.journal.event(Event::ProcessLost { role, who, how })?)
             }
             News::Failed { who, why } => Err(Cut::Failed { who, why }),
-            News::Gone { who, how } => Err(Cut::Gone { who, how }),
+            News::Gone { role, who, how } => Err(Cut::Gone { role, who, how }),
         }
     }
 

@@ -12,6 +12,8 @@ pub type Causes = BTreeMap<String, u64>;
 pub struct ServerCounts {
     /// Connections open now, registered or not.
     pub open: u64,
+    /// Of `open`, those that were sent their last frame and have their cause in `ended` already.
+    pub ending: u64,
     /// Connections that are registered now.
     pub registered: u64,
     /// Connections accepted since the start.
@@ -64,6 +66,8 @@ impl AlertCounts {
 pub struct SwarmCounts {
     /// Clients asked for so far.
     pub asked: u64,
+    /// Connection attempts begun since the start: one a client, and more where clients connect again.
+    pub attempts_total: u64,
     /// Connections being set up now.
     pub connecting: u64,
     /// Clients that are registered now.
@@ -89,6 +93,29 @@ impl SwarmCounts {
         self.outcomes.iter().filter(|(label, _)| *label != "registered").map(|(_, n)| *n).fold(0, u64::saturating_add)
     }
 
+    /// What these counts contradict themselves in; empty if they add up.
+    ///
+    /// Every attempt has one outcome or is under way, and every registered connection has ended or stands.
+    #[must_use]
+    pub fn contradictions(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let outcomes = sum(&self.outcomes);
+        if self.attempts_total != outcomes.saturating_add(self.connecting) {
+            found.push(format!(
+                "{} connection attempts were begun, but {outcomes} have an outcome and {} are under way",
+                self.attempts_total, self.connecting
+            ));
+        }
+        let (registered, lost) = (self.outcomes.get("registered").copied().unwrap_or(0), sum(&self.lost));
+        if registered != lost.saturating_add(self.registered) {
+            found.push(format!(
+                "{registered} attempts ended registered, but {lost} registered connections have ended and {} stand",
+                self.registered
+            ));
+        }
+        found
+    }
+
     /// Registered connections that ended for any other reason than that the swarm closed them.
     #[must_use]
     pub fn lost_unasked(&self) -> u64 {
@@ -98,6 +125,7 @@ impl SwarmCounts {
     /// Adds the counts of another worker or group.
     pub fn add(&mut self, other: &Self) {
         self.asked = self.asked.saturating_add(other.asked);
+        self.attempts_total = self.attempts_total.saturating_add(other.attempts_total);
         self.connecting = self.connecting.saturating_add(other.connecting);
         self.registered = self.registered.saturating_add(other.registered);
         add_causes(&mut self.outcomes, &other.outcomes);
@@ -110,9 +138,28 @@ impl SwarmCounts {
 }
 
 impl ServerCounts {
+    /// What these counts contradict themselves in; empty if they add up.
+    ///
+    /// Every connection accepted has ended for one cause or is open. Alerts are held against the other sides' counts.
+    #[must_use]
+    pub fn contradictions(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let ended = sum(&self.ended);
+        let open = self.open.saturating_sub(self.ending);
+        if self.accepted_total != ended.saturating_add(open) {
+            let accepted = self.accepted_total;
+            found.push(format!("{accepted} connections were accepted, but {ended} have ended and {open} are open"));
+        }
+        if self.registered > self.open {
+            found.push(format!("{} clients are registered on {} open connections", self.registered, self.open));
+        }
+        found
+    }
+
     /// Adds the counts of another worker.
     pub fn add(&mut self, other: &Self) {
         self.open = self.open.saturating_add(other.open);
+        self.ending = self.ending.saturating_add(other.ending);
         self.registered = self.registered.saturating_add(other.registered);
         self.accepted_total = self.accepted_total.saturating_add(other.accepted_total);
         self.registered_total = self.registered_total.saturating_add(other.registered_total);
@@ -178,6 +225,10 @@ impl TapCounts {
 // Counts read from a damaged file may be anything; a wrong sum is judged, a panic is not.
 fn saturating_sum<const N: usize>(counts: [u64; N]) -> u64 {
     counts.into_iter().fold(0, u64::saturating_add)
+}
+
+fn sum(causes: &Causes) -> u64 {
+    causes.values().fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 fn add_causes(into: &mut Causes, from: &Causes) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ServerCounts, SwarmCounts, TapCounts};
+use crate::{Role, ServerCounts, SwarmCounts, TapCounts};
 
 /// The part of a run that a row belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,6 +52,7 @@ pub struct GroupStep {
 }
 
 /// What happened.
+#[allow(clippy::large_enum_variant, reason = "one event at a time; a box would only make its reading clumsy")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -109,6 +110,8 @@ pub enum Event {
     },
     /// A process of a role ended that should not have, or was replaced.
     ProcessLost {
+        /// The role it was of: a service that loses a process has failed, a generator that does has measured nothing.
+        role: Role,
         /// Which role, group and worker, in words.
         who: String,
         /// How it ended, in words.

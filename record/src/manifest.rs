@@ -38,6 +38,9 @@ pub struct Plan {
     pub promise: Promise,
     /// The swarm groups.
     pub groups: Vec<Group>,
+    /// Whether clients connect again: a failed attempt is then no broken promise, if the connections are held.
+    #[serde(default)]
+    pub reconnect: bool,
     /// Levels of the staircase, each in connections in all.
     pub levels: Vec<u64>,
     /// Readings at each level.

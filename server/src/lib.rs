@@ -8,6 +8,7 @@ mod config;
 mod directory;
 mod messages;
 mod metrics;
+mod router;
 mod supervisor;
 mod turns;
 mod worker;

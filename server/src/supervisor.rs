@@ -10,15 +10,15 @@ use holdline_fleet::{Channel, Heard, Member, Program, SpawnError, Team};
 use holdline_host::clock::mono_us;
 use holdline_host::{limits, socket};
 use holdline_protocol::Outcome;
-use holdline_record::{AlertCounts, ServerCounts};
+use holdline_record::ServerCounts;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::alerts::{Alert, Senders};
-use crate::directory::{Directory, Location};
+use crate::alerts::Senders;
 use crate::messages::{FromWorker, ToWorker};
 use crate::metrics::{self, Question};
+use crate::router::{Post, Router};
 use crate::turns::{STALL, Turn, Turns};
 use crate::{Config, ConfigError, Order, Report, WORKER_ROLE, WorkerReport};
 
@@ -26,8 +26,6 @@ use crate::{Config, ConfigError, Order, Report, WORKER_ROLE, WorkerReport};
 const TICK: Duration = STALL;
 /// Bytes queued to a worker that does not read, before alerts for its clients are overloaded.
 const MAX_QUEUED_BYTES: usize = 8 << 20;
-/// How often one alert follows a client that moves between connections before it is called offline.
-const MAX_MOVES: u8 = 4;
 /// A worker that ends is started again after this long: one that ends at once must not be started in a loop.
 const RESTART_INTERVAL: Duration = Duration::from_secs(1);
 /// Length of the accept queue of the alert interface.
@@ -64,20 +62,8 @@ type Worker = Member<ToWorker, FromWorker>;
 struct Known {
     /// When it ended, or could last not be started again.
     ended: Option<Instant>,
-    /// The `seq` of its last `Joined`.
-    seen: u32,
     /// What it counted when last asked.
     counts: ServerCounts,
-}
-
-/// An alert on its way.
-struct InFlight {
-    from: u64,
-    alert_id: u64,
-    client_id: u64,
-    wait_for_ack: bool,
-    worker: usize,
-    moves: u8,
 }
 
 /// Who asked for counts.
@@ -99,13 +85,10 @@ struct Supervisor {
     workers: Team<ToWorker, FromWorker>,
     known: Vec<Known>,
     turns: Turns,
-    directory: Directory,
+    router: Router,
     senders: Senders,
-    in_flight: HashMap<u64, InFlight>,
-    next_token: u64,
     next_question: u64,
     asked: HashMap<u64, Asked>,
-    alerts: AlertCounts,
     /// What workers that died had counted when last asked; so that totals do not go back.
     lost_counts: ServerCounts,
     parent: Channel<Report, Order>,
@@ -193,18 +176,15 @@ impl Prepared {
         }
         let supervisor = Supervisor {
             turns: Turns::new(self.config.max_connections, quotas),
-            directory: Directory::new(self.workers.len()),
+            router: Router::new(self.workers.len(), self.config.max_alerts_in_flight),
             known: std::iter::repeat_with(Known::default).take(self.workers.len()).collect(),
             config: self.config,
             program: self.program,
             listener: self.listener,
             workers: self.workers,
             senders: Senders::default(),
-            in_flight: HashMap::new(),
-            next_token: 0,
             next_question: 0,
             asked: HashMap::new(),
-            alerts: AlertCounts::default(),
             lost_counts: ServerCounts::default(),
             parent,
             draining: false,
@@ -257,8 +237,9 @@ impl Supervisor {
             let alerts = self.senders.receive();
             self.hear_workers();
             for alert in alerts {
-                self.alert(alert);
+                self.router.alert(alert, has_room(&self.workers));
             }
+            self.deliver();
             if self.parent.receive(&mut orders).is_err() {
                 return Ok(());
             }
@@ -303,72 +284,23 @@ impl Supervisor {
                 self.turns.flow(worker, u64::from(opened), u64::from(closed), mono_us());
             }
             FromWorker::Returned(unused) => self.turns.returned(worker, u64::from(unused)),
-            FromWorker::Joined { slot, client_id, seq } => {
-                self.known[worker].seen = seq;
-                let old = self.directory.insert(client_id, location(worker, slot));
-                if let Some(old) = old {
-                    let seen = self.known[old.worker()].seen;
-                    self.workers.tell(old.worker(), &ToWorker::Replaced { slot: old.slot(), seen });
-                }
-            }
-            FromWorker::Left { slot } => self.directory.remove(location(worker, slot)),
-            FromWorker::Settled { token, outcome } => self.settled(token, Outcome::from_code(outcome)),
-            FromWorker::Moved { token, payload } => self.moved(token, payload),
+            FromWorker::Joined { slot, client_id, seq } => self.router.joined(worker, slot, client_id, seq),
+            FromWorker::Left { slot } => self.router.left(worker, slot),
+            FromWorker::Settled { token, outcome } => self.router.settled(token, Outcome::from_code(outcome)),
+            FromWorker::Moved { token, payload } => self.router.moved(token, payload, has_room(&self.workers)),
             FromWorker::Counts { seq, counts } => self.answered(worker, seq, *counts),
         }
     }
 
-    fn alert(&mut self, alert: Alert) {
-        self.alerts.received += 1;
-        let Alert { from, alert_id, client_id, wait_for_ack, payload } = alert;
-        let in_flight = InFlight { from, alert_id, client_id, wait_for_ack, worker: 0, moves: 0 };
-        if self.in_flight.len() as u64 >= self.config.max_alerts_in_flight {
-            return self.conclude(&in_flight, Outcome::Overloaded);
+    /// Hands on what the router has to say.
+    fn deliver(&mut self) {
+        let Post { orders, answers } = self.router.take_post();
+        for (worker, order) in orders {
+            self.workers.tell(worker, &order);
         }
-        self.next_token += 1;
-        self.route(self.next_token, in_flight, payload);
-    }
-
-    /// Sends an alert to the worker that holds its client.
-    fn route(&mut self, token: u64, mut alert: InFlight, payload: Vec<u8>) {
-        let Some(at) = self.directory.find(alert.client_id).filter(|_| alert.moves <= MAX_MOVES) else {
-            return self.conclude(&alert, Outcome::Offline);
-        };
-        let worker = at.worker();
-        if self.workers.queued_bytes(worker) > MAX_QUEUED_BYTES {
-            return self.conclude(&alert, Outcome::Overloaded);
+        for answer in answers {
+            self.senders.answer(answer.to, answer.alert_id, answer.outcome);
         }
-        let (client_id, wait_for_ack) = (alert.client_id, alert.wait_for_ack);
-        alert.worker = worker;
-        self.in_flight.insert(token, alert);
-        self.workers.tell(worker, &ToWorker::Alert { token, slot: at.slot(), client_id, wait_for_ack, payload });
-    }
-
-    fn settled(&mut self, token: u64, outcome: Outcome) {
-        if let Some(alert) = self.in_flight.remove(&token) {
-            self.conclude(&alert, outcome);
-        }
-    }
-
-    /// The client was not where the directory said when the alert came there. What the worker said before this has
-    /// been heard, so the directory knows by now where the client is.
-    fn moved(&mut self, token: u64, payload: Vec<u8>) {
-        if let Some(mut alert) = self.in_flight.remove(&token) {
-            alert.moves += 1;
-            self.route(token, alert, payload);
-        }
-    }
-
-    fn conclude(&mut self, alert: &InFlight, outcome: Outcome) {
-        let counter = match outcome {
-            Outcome::Acknowledged => &mut self.alerts.acknowledged,
-            Outcome::Sent => &mut self.alerts.sent,
-            Outcome::Offline | Outcome::Other(_) => &mut self.alerts.offline,
-            Outcome::Overloaded => &mut self.alerts.overloaded,
-            Outcome::TimedOut => &mut self.alerts.timed_out,
-        };
-        *counter += 1;
-        self.senders.answer(alert.from, alert.alert_id, outcome);
     }
 
     fn ask(&mut self, asker: Asker) {
@@ -397,7 +329,7 @@ impl Supervisor {
         for counts in &answers {
             total.add(counts);
         }
-        total.alerts = self.alerts.clone();
+        total.alerts = self.router.counts().clone();
         match asked.asker {
             // A scrape that has given up is nobody's loss.
             Asker::Metrics(question) => drop(question.send(total)),
@@ -414,18 +346,13 @@ impl Supervisor {
         // Its totals stay in the sum as far as they are known; what it held is lost.
         let known = Known { ended: Some(Instant::now()), ..Known::default() };
         let mut counts = std::mem::replace(&mut self.known[worker], known).counts;
-        if counts.open > 0 {
-            *counts.ended.entry("worker_lost".to_owned()).or_default() += counts.open;
+        if counts.open > counts.ending {
+            *counts.ended.entry("worker_lost".to_owned()).or_default() += counts.open - counts.ending;
         }
-        (counts.open, counts.registered, counts.unsent_bytes) = (0, 0, 0);
+        (counts.open, counts.ending, counts.registered, counts.unsent_bytes) = (0, 0, 0, 0);
         self.lost_counts.add(&counts);
-        self.directory.remove_worker(worker);
+        self.router.worker_ended(worker);
         self.turns.ended(worker);
-        let lost: Vec<u64> =
-            self.in_flight.iter().filter(|(_, alert)| alert.worker == worker).map(|(token, _)| *token).collect();
-        for token in lost {
-            self.settled(token, Outcome::Offline);
-        }
         let open: Vec<u64> = self.asked.keys().copied().collect();
         for seq in open {
             self.answered(worker, seq, ServerCounts::default());
@@ -464,6 +391,7 @@ impl Supervisor {
     }
 }
 
-fn location(worker: usize, slot: u32) -> Location {
-    Location::new(u32::try_from(worker).unwrap_or(u32::MAX), slot)
+/// Whether a worker takes more alerts: one that does not read must not fill this process's memory.
+fn has_room(workers: &Team<ToWorker, FromWorker>) -> impl Fn(usize) -> bool + '_ {
+    |worker| workers.queued_bytes(worker) <= MAX_QUEUED_BYTES
 }

@@ -29,10 +29,29 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// A client that is not registered this long after its connection stood has failed.
     pub register_timeout: Duration,
+    /// Whether and how clients connect again that were lost or failed; they stay away if none.
+    pub reconnect: Option<Reconnect>,
     /// Worker processes; as many as the limit of open files asks for if none.
     pub processes: Option<u32>,
     /// The target may be a public address.
     pub allow_public_target: bool,
+}
+
+/// How clients connect again: after a random time up to `first`, doubled with each failure in a row, up to `longest`; on
+/// top of what the service asked for (retry-after).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reconnect {
+    /// The most that is waited after a connection was lost.
+    pub first: Duration,
+    /// The most that is waited at all.
+    pub longest: Duration,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(60) }
+    }
 }
 
 impl Default for Config {
@@ -47,6 +66,7 @@ impl Default for Config {
             nop_interval: Duration::from_secs(10 * 60),
             connect_timeout: Duration::from_secs(10),
             register_timeout: Duration::from_secs(10),
+            reconnect: None,
             processes: None,
             allow_public_target: false,
         }

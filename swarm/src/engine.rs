@@ -14,6 +14,7 @@ use holdline_record::{SwarmCounts, encode_histogram, new_histogram};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::again::Again;
 use crate::driver::{Driver, DriverEvent};
 use crate::messages::{FromWorker, Step, ToWorker, WorkerPlan};
 use crate::native::Native;
@@ -64,6 +65,8 @@ struct Attempt {
     began_us: u64,
     /// When it has failed.
     deadline_us: u64,
+    /// Attempts of this client that failed in a row before it; none for a client's first attempt ever.
+    failures: Option<u32>,
 }
 
 /// A worker's connections and counts.
@@ -82,6 +85,10 @@ pub struct Engine<D: Driver> {
     /// Clients to have, and clients begun.
     wanted: u64,
     begun: u64,
+    /// First attempts of clients that have no outcome yet: a step waits for these.
+    first_attempts: u64,
+    /// Clients that are to connect again, by when.
+    again: Again,
     /// Attempts that the rate allows now.
     allowance: f64,
     allowed_at: Instant,
@@ -134,7 +141,6 @@ impl<D: Driver> Engine<D> {
     fn new(driver: D, plan: WorkerPlan) -> io::Result<Self> {
         Ok(Self {
             driver,
-            plan,
             epoll: Epoll::new(BATCH)?.nest()?,
             slots: Vec::new(),
             attempts: HashMap::new(),
@@ -143,6 +149,8 @@ impl<D: Driver> Engine<D> {
             closed: Vec::new(),
             wanted: 0,
             begun: 0,
+            first_attempts: 0,
+            again: Again::new(plan.reconnect, plan.start_id.wrapping_add(plan.first)),
             allowance: 0.0,
             allowed_at: Instant::now(),
             nop_slot: 0,
@@ -154,6 +162,7 @@ impl<D: Driver> Engine<D> {
             histogram: new_histogram(),
             out: Vec::new(),
             events: Vec::new(),
+            plan,
         })
     }
 
@@ -197,7 +206,7 @@ impl<D: Driver> Engine<D> {
                     }
                 }
                 _ = tick.tick() => self.on_tick(),
-                _ = paced.tick(), if self.plan.rate.is_some() && self.begun < self.wanted => {}
+                _ = paced.tick(), if self.plan.rate.is_some() && self.is_someone_due() => {}
                 () = tokio::task::yield_now(), if more => {}
             }
             self.reap();
@@ -242,17 +251,26 @@ impl<D: Driver> Engine<D> {
                 return false;
             }
             self.allowance -= 1.0;
-            let client = self.begun;
-            self.begun += 1;
-            self.begin(client);
+            if let Some((client, failures)) = self.again.take_due(mono_us()) {
+                self.begin(client, Some(failures));
+            } else {
+                let client = u32::try_from(self.begun).unwrap_or(u32::MAX);
+                self.begun += 1;
+                self.first_attempts += 1;
+                self.begin(client, None);
+            }
         }
         self.may_begin()
     }
 
     fn may_begin(&self) -> bool {
-        self.begun < self.wanted
+        self.is_someone_due()
             && self.attempts.len() < self.plan.window as usize
             && (self.plan.rate.is_none() || self.allowance >= 1.0)
+    }
+
+    fn is_someone_due(&self) -> bool {
+        self.begun < self.wanted || self.again.is_due(mono_us())
     }
 
     fn refill(&mut self) {
@@ -264,18 +282,17 @@ impl<D: Driver> Engine<D> {
         self.allowed_at = now;
     }
 
-    fn begin(&mut self, client: u64) {
-        let (source, target) = self.plan.ports.route(self.plan.first + client);
-        let began_us = mono_us();
-        let step = self.step.get_or_insert_default();
-        step.first_syn_us.get_or_insert(began_us);
+    fn begin(&mut self, client: u32, failures: Option<u32>) {
+        let (source, target) = self.plan.ports.route(self.plan.first + u64::from(client));
+        self.counts.attempts_total += 1;
+        let attempt = Attempt { began_us: mono_us(), deadline_us: 0, failures };
         match socket::connect(source, target) {
-            Ok((socket, connected)) => self.begun(socket, client, began_us, connected),
-            Err(error) => self.outcome(socket::error_label(&error), began_us),
+            Ok((socket, connected)) => self.begun(socket, client, attempt, connected),
+            Err(error) => self.failed(client, &attempt, socket::error_label(&error), 0),
         }
     }
 
-    fn begun(&mut self, socket: OwnedFd, client: u64, began_us: u64, connected: bool) {
+    fn begun(&mut self, socket: OwnedFd, client: u32, mut attempt: Attempt, connected: bool) {
         let index = u32::try_from(socket.as_raw_fd()).expect("descriptors are not negative");
         let at = index as usize;
         if self.slots.len() <= at {
@@ -286,15 +303,11 @@ impl<D: Driver> Engine<D> {
         }
         let interest = if connected { Interest::Read } else { Interest::ReadWrite };
         let watched = self.epoll.get_ref().add(&socket, index, interest);
-        self.slots[at] = Slot {
-            socket: Some(socket),
-            client: u32::try_from(client).unwrap_or(u32::MAX),
-            phase: Phase::Connecting,
-            state: D::State::default(),
-        };
-        self.attempts.insert(index, Attempt { began_us, deadline_us: after(began_us, self.plan.connect_timeout) });
+        self.slots[at] = Slot { socket: Some(socket), client, phase: Phase::Connecting, state: D::State::default() };
+        attempt.deadline_us = after(attempt.began_us, self.plan.connect_timeout);
+        self.attempts.insert(index, attempt);
         if watched.is_err() {
-            self.fail(index, "no_memory");
+            self.fail(index, "no_memory", 0);
         } else if connected {
             self.connected(index);
         }
@@ -331,7 +344,7 @@ impl<D: Driver> Engine<D> {
         if slot.phase == Phase::Connecting {
             let Some(socket) = &slot.socket else { return };
             match socket::connect_result(socket) {
-                Err(error) => return self.fail(event.token, socket::error_label(&error)),
+                Err(error) => return self.fail(event.token, socket::error_label(&error), 0),
                 Ok(()) if !event.writable => return,
                 Ok(()) => {
                     // Watched for room until now, to learn that the connection stands.
@@ -398,10 +411,12 @@ impl<D: Driver> Engine<D> {
     fn found(&mut self, index: u32, event: DriverEvent) {
         match event {
             DriverEvent::Registered => self.registered(index),
-            DriverEvent::Refused { reason, .. } => self.fail(index, refusal_label(reason)),
+            DriverEvent::Refused { reason, retry_after_ms } => self.fail(index, refusal_label(reason), retry_after_ms),
             DriverEvent::Tapped => self.counts.taps_total += 1,
             DriverEvent::KeepaliveAnswered => self.counts.nop_answers_total += 1,
-            DriverEvent::Goodbye { reason, .. } => self.ended(index, goodbye_label(reason)),
+            DriverEvent::Goodbye { reason, retry_after_ms } => {
+                self.over(index, goodbye_label(reason), retry_after_ms);
+            }
         }
     }
 
@@ -413,34 +428,56 @@ impl<D: Driver> Engine<D> {
         slot.phase = Phase::Registered;
         self.counts.registered += 1;
         if let Some(attempt) = self.attempts.remove(&index) {
-            self.histogram.saturating_record(mono_us().saturating_sub(attempt.began_us));
-            self.outcome("registered", attempt.began_us);
+            self.outcome("registered", &attempt);
         }
     }
 
-    /// An attempt has its outcome.
-    fn outcome(&mut self, label: &'static str, began_us: u64) {
+    /// An attempt has its outcome. Only a client's first attempt is part of a step, and of its latencies.
+    fn outcome(&mut self, label: &'static str, attempt: &Attempt) {
         *self.outcomes.entry(label).or_default() += 1;
+        if attempt.failures.is_some() {
+            return;
+        }
+        self.first_attempts -= 1;
+        let now_us = mono_us();
+        let registered = label == "registered";
+        if registered {
+            self.histogram.saturating_record(now_us.saturating_sub(attempt.began_us));
+        }
         let step = self.step.get_or_insert_default();
-        *(if label == "registered" { &mut step.registered } else { &mut step.failed }) += 1;
-        step.first_syn_us.get_or_insert(began_us);
-        step.last_outcome_us = Some(mono_us());
+        *(if registered { &mut step.registered } else { &mut step.failed }) += 1;
+        step.first_syn_us = Some(step.first_syn_us.map_or(attempt.began_us, |first| first.min(attempt.began_us)));
+        step.last_outcome_us = Some(now_us);
     }
 
     /// An attempt failed.
-    fn fail(&mut self, index: u32, label: &'static str) {
+    fn fail(&mut self, index: u32, label: &'static str, retry_after_ms: u32) {
         if let Some(attempt) = self.attempts.remove(&index) {
-            self.outcome(label, attempt.began_us);
+            self.failed(self.slots[index as usize].client, &attempt, label, retry_after_ms);
         }
         self.close(index);
     }
 
+    /// The client's attempt failed; it may be asked to try again.
+    fn failed(&mut self, client: u32, attempt: &Attempt, label: &'static str, retry_after_ms: u32) {
+        self.outcome(label, attempt);
+        let failures = attempt.failures.unwrap_or(0).saturating_add(1);
+        self.again.put(client, failures, retry_after_ms, mono_us());
+    }
+
     /// The connection ended, for this cause: a failed attempt, or a client lost.
     fn ended(&mut self, index: u32, cause: &'static str) {
-        match self.slots[index as usize].phase {
+        self.over(index, cause, 0);
+    }
+
+    /// The same, where the service has said when to come back.
+    fn over(&mut self, index: u32, cause: &'static str, retry_after_ms: u32) {
+        let slot = &self.slots[index as usize];
+        match slot.phase {
             Phase::Gone => {}
-            Phase::Connecting | Phase::Registering => self.fail(index, cause),
+            Phase::Connecting | Phase::Registering => self.fail(index, cause, retry_after_ms),
             Phase::Registered => {
+                self.again.put(slot.client, 0, retry_after_ms, mono_us());
                 self.counts.registered -= 1;
                 *self.lost.entry(cause).or_default() += 1;
                 self.close(index);
@@ -517,7 +554,7 @@ impl<D: Driver> Engine<D> {
         let late = self.attempts.iter().filter(|(_, attempt)| attempt.deadline_us <= now_us);
         for index in late.map(|(index, _)| *index).collect::<Vec<_>>() {
             let connecting = self.slots[index as usize].phase == Phase::Connecting;
-            self.fail(index, if connecting { "timed_out_connecting" } else { "timed_out_registering" });
+            self.fail(index, if connecting { "timed_out_connecting" } else { "timed_out_registering" }, 0);
         }
         self.send_nops();
     }
@@ -556,7 +593,7 @@ impl<D: Driver> Engine<D> {
 
     /// Says that a step is over once each of its attempts has an outcome.
     fn conclude(&mut self, channel: &mut Channel<FromWorker, ToWorker>) {
-        if self.begun < self.wanted || !self.attempts.is_empty() {
+        if self.begun < self.wanted || self.first_attempts > 0 {
             return;
         }
         if let Some(mut step) = self.step.take() {
@@ -568,6 +605,7 @@ impl<D: Driver> Engine<D> {
     /// Takes leave on every connection and closes it with a reset: no TIME_WAIT is left on this host, and what was
     /// said before stays readable to the service.
     async fn stop(mut self, mut channel: Channel<FromWorker, ToWorker>) -> io::Result<()> {
+        self.again = Again::new(None, 0);
         for at in 0..self.slots.len() {
             let index = u32::try_from(at).expect("slots are descriptor numbers");
             let slot = &mut self.slots[at];

@@ -3,6 +3,7 @@
 //! Worker processes hold the connections; a supervisor gives each a contiguous range of ids. What a client says is the
 //! business of a [`Driver`], a pure state machine; the engine under it knows sockets, time and counts only.
 
+mod again;
 mod config;
 pub mod driver;
 mod engine;
@@ -10,7 +11,7 @@ mod messages;
 mod native;
 mod supervisor;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Reconnect};
 pub use driver::{Driver, DriverEvent, Violation};
 pub use engine::{Engine, run_worker};
 pub use messages::{FromWorker, Order, Report, Step, ToWorker, WorkerPlan, WorkerReport};

@@ -6,7 +6,7 @@ use holdline_host::ports::PortPlan;
 use holdline_record::SwarmCounts;
 use serde::{Deserialize, Serialize};
 
-use crate::Config;
+use crate::{Config, Reconnect};
 
 /// To the swarm, from who started it. The first is always `Start`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -104,6 +104,8 @@ pub struct WorkerPlan {
     pub window: u32,
     /// Zero for never.
     pub nop_interval: Duration,
+    /// See [`Config::reconnect`].
+    pub reconnect: Option<Reconnect>,
     /// See [`Config::connect_timeout`].
     pub connect_timeout: Duration,
     /// See [`Config::register_timeout`].

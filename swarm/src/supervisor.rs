@@ -111,6 +111,7 @@ fn prepare(config: &Config, program: &Program) -> Result<Prepared, SwarmError> {
             rate: config.rate.map(|rate| rate / f64::from(processes)),
             window: u32::try_from(windows[worker]).unwrap_or(u32::MAX).max(1),
             nop_interval: config.nop_interval,
+            reconnect: config.reconnect,
             connect_timeout: config.connect_timeout,
             register_timeout: config.register_timeout,
         };

@@ -92,6 +92,7 @@ async fn a_second_protocol_is_spoken() {
         rate: None,
         window: 2,
         nop_interval: Duration::from_millis(250),
+        reconnect: None,
         connect_timeout: Duration::from_secs(5),
         register_timeout: Duration::from_secs(5),
     };

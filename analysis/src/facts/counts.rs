@@ -50,6 +50,17 @@ pub(crate) fn held(run: &RunFolder) -> Option<u64> {
     books.chain(samples).min()
 }
 
+/// The largest difference between the registered connections of both sides in the books of the hold.
+pub(crate) fn half_open(events: &[EventRow]) -> Option<u64> {
+    let differences = events.iter().filter_map(|row| match &row.event {
+        Event::Books { phase: Phase::Hold, server: Some(server), swarm: Some(swarm), .. } => {
+            Some(server.registered.abs_diff(swarm.registered))
+        }
+        _ => None,
+    });
+    differences.max()
+}
+
 /// How long all connections stood. None when the end of the hold is not in the record.
 pub(crate) fn hold_us(events: &[EventRow]) -> Option<u64> {
     events.iter().find_map(|row| match row.event {

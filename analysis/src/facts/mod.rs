@@ -33,6 +33,8 @@ pub(crate) struct Facts {
     pub(crate) connect_rate: Option<f64>,
     /// The fewest connections of any reading in the hold.
     pub(crate) held: Option<u64>,
+    /// The largest difference between both sides' counts in the hold.
+    pub(crate) half_open: Option<u64>,
     /// One entry a planned tap phase.
     pub(crate) taps: Vec<PhaseTaps>,
     /// The server's last books.
@@ -74,6 +76,7 @@ impl Facts {
             connect: stats::merge(run.connect.iter().map(|interval| &interval.histogram)),
             connect_rate: counts::connect_rate(&run.events),
             held: counts::held(run),
+            half_open: counts::half_open(&run.events),
             taps: taps::phases(run),
             last_server: last(&run.events, |_, server, _| server.cloned()),
             last_swarm: last(&run.events, |_, _, swarm| swarm.cloned()),

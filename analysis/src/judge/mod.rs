@@ -5,7 +5,7 @@ mod soundness;
 mod taps;
 mod warnings;
 
-use holdline_record::{Causes, RunFolder};
+use holdline_record::{Causes, Event, Role, RunFolder};
 
 use crate::facts::Facts;
 use crate::report::units;
@@ -23,8 +23,15 @@ pub(crate) struct Judgement {
 
 /// Judges a run.
 pub(crate) fn judge(run: &RunFolder, facts: &Facts) -> Judgement {
-    let unsound = soundness::reasons(run, facts);
+    let mut unsound = soundness::reasons(run, facts);
     let broken = promise::reasons(run, facts);
+    let mut warnings = warnings::warnings(run, facts);
+    // A service that lost a process has failed, whatever else is missing in the record because of it. Only a generator
+    // that lost one too leaves the question open.
+    let lost = |of: fn(Role) -> bool| !lost_processes(run, of).is_empty();
+    if lost(|role| role == Role::Server) && !lost(|role| role != Role::Server) {
+        warnings.splice(0..0, unsound.drain(..).map(|reason| format!("As the service failed: {reason}")));
+    }
     // An unsound run is never a result, so what else is wrong with it can't make it one.
     let verdict = match (unsound.is_empty(), broken.is_empty()) {
         (true, true) => Verdict::Held,
@@ -32,14 +39,31 @@ pub(crate) fn judge(run: &RunFolder, facts: &Facts) -> Judgement {
         (false, _) => Verdict::Invalid,
     };
     let reasons = unsound.into_iter().chain(broken).collect();
-    Judgement { verdict, reasons, warnings: warnings::warnings(run, facts) }
+    Judgement { verdict, reasons, warnings }
 }
 
-/// Counts by label as `1,200 reset, 3 no_port`, the most frequent first.
+/// Processes that ended and should not have, a sentence each.
+fn lost_processes(run: &RunFolder, of: fn(Role) -> bool) -> Vec<String> {
+    let lost = run.events.iter().filter_map(|row| match &row.event {
+        Event::ProcessLost { role, who, how } if of(*role) => {
+            Some(format!("A process was lost during the run: {who} ({how})."))
+        }
+        _ => None,
+    });
+    lost.collect()
+}
+
+/// Counts by label with what each means, as `1,200 reset (the service reset ...), 3 no_port (...)`, the most frequent
+/// first.
 fn causes(causes: &Causes, without: &str) -> String {
     let mut named: Vec<_> = causes.iter().filter(|(label, count)| *label != without && **count > 0).collect();
     named.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-    list(named.into_iter().map(|(label, count)| (label.as_str(), *count)))
+    let explained = |label: &str| match holdline_record::explain(label) {
+        Some(words) => format!("{label} ({words})"),
+        None => label.to_owned(),
+    };
+    let named = named.into_iter().map(|(label, count)| format!("{} {}", units::count(*count), explained(label)));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// Counts as `1,200 reset, 3 no_port`, those of 0 left out.

@@ -1,6 +1,6 @@
 //! What breaks the promise of a sound run.
 
-use holdline_record::RunFolder;
+use holdline_record::{Role, RunFolder};
 
 use super::{causes, list};
 use crate::facts::{Facts, PhaseTaps};
@@ -9,9 +9,11 @@ use crate::report::units;
 /// Every part of the promise that was broken, a sentence each. What is not known breaks nothing here: it makes the run
 /// invalid.
 pub(super) fn reasons(run: &RunFolder, facts: &Facts) -> Vec<String> {
-    let mut reasons = Vec::new();
+    let mut reasons = super::lost_processes(run, |role| role == Role::Server);
     reasons.extend(fewer_held(run, facts));
-    reasons.extend(failed(facts));
+    if !run.manifest.plan.reconnect {
+        reasons.extend(failed(facts));
+    }
     reasons.extend(lost(facts));
     reasons.extend(shorter(run, facts));
     reasons.extend(undelivered(run, facts));
@@ -28,7 +30,8 @@ fn fewer_held(run: &RunFolder, facts: &Facts) -> Option<String> {
     ))
 }
 
-fn failed(facts: &Facts) -> Option<String> {
+/// Attempts that failed, by outcome and with what each means.
+pub(super) fn failed(facts: &Facts) -> Option<String> {
     let swarm = facts.last_swarm.as_ref().filter(|swarm| swarm.failed() > 0)?;
     let outcomes = causes(&swarm.outcomes, "registered");
     Some(format!("{} connection attempts failed: {outcomes}.", units::count(swarm.failed())))

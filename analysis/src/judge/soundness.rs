@@ -21,9 +21,9 @@ pub(super) fn reasons(run: &RunFolder, facts: &Facts) -> Vec<String> {
     reasons.extend(processes_lost(run));
     reasons.extend(hold_books(run));
     reasons.extend(hold_end(run, facts));
-    reasons.extend(attempts_without_outcome(facts));
+    reasons.extend(last_books(facts));
     reasons.extend(taps::reasons(run, facts));
-    reasons.extend(connect_latencies(facts));
+    reasons.extend(connect_latencies(run, facts));
     reasons.extend(accept_queue(&run.host));
     reasons.extend(level_readings(run));
     reasons.extend(hold_gaps(run));
@@ -46,12 +46,9 @@ fn cut_short(run: &RunFolder) -> Option<String> {
     }
 }
 
+/// Processes of the generator that were lost; those of the service are its own failure.
 fn processes_lost(run: &RunFolder) -> Vec<String> {
-    let lost = run.events.iter().filter_map(|row| match &row.event {
-        Event::ProcessLost { who, how } => Some(format!("A process was lost during the run: {who} {how}.")),
-        _ => None,
-    });
-    lost.collect()
+    super::lost_processes(run, |role| role != Role::Server)
 }
 
 /// The books of both sides must be there in the hold, and agree on how many connections there are.
@@ -113,23 +110,46 @@ fn hold_end(run: &RunFolder, facts: &Facts) -> Vec<String> {
     reasons
 }
 
-fn attempts_without_outcome(facts: &Facts) -> Option<String> {
-    let Some(swarm) = &facts.last_swarm else {
-        return Some("How many connection attempts failed is not known: the swarm's books were never read.".to_owned());
-    };
-    let outcomes = swarm.outcomes.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
-    (swarm.asked != outcomes).then(|| {
-        format!(
-            "The swarm was asked for {} connections but counts {} outcomes of attempts: {} are unaccounted for.",
-            units::count(swarm.asked),
-            units::count(outcomes),
-            units::count(swarm.asked.abs_diff(outcomes))
-        )
-    })
+/// Each side's last books must add up by themselves, and both sides' must agree on the connections there ever were.
+fn last_books(facts: &Facts) -> Vec<String> {
+    let mut reasons = Vec::new();
+    match &facts.last_swarm {
+        None => reasons
+            .push("How many connection attempts failed is not known: the swarm's books were never read.".to_owned()),
+        Some(swarm) => reasons.extend(contradictions("swarm", swarm.contradictions())),
+    }
+    if let Some(server) = &facts.last_server {
+        reasons.extend(contradictions("server", server.contradictions()));
+    }
+    if let (Some(server), Some(swarm)) = (&facts.last_server, &facts.last_swarm) {
+        let registered = swarm.outcomes.get("registered").copied().unwrap_or(0);
+        // A client may give up, or lose its connection, in the moment between the server's word and its arrival; those
+        // attempts failed on the swarm's side.
+        let unheard = swarm.failed();
+        if server.registered_total < registered || server.registered_total - registered > unheard {
+            reasons.push(format!(
+                "Counts contradict each other: the server granted {} registrations, but {} clients heard of theirs and {} \
+                 attempts failed.",
+                units::count(server.registered_total),
+                units::count(registered),
+                units::count(unheard)
+            ));
+        }
+    }
+    reasons
 }
 
-fn connect_latencies(facts: &Facts) -> Option<String> {
-    let registered = facts.last_swarm.as_ref()?.outcomes.get("registered").copied().unwrap_or(0);
+fn contradictions(side: &str, found: Vec<String>) -> Vec<String> {
+    found.into_iter().map(|what| format!("The books of the {side} contradict themselves: {what}.")).collect()
+}
+
+/// Each attempt that a step counts as registered must have its latency.
+fn connect_latencies(run: &RunFolder, facts: &Facts) -> Option<String> {
+    let steps = run.events.iter().filter_map(|row| match &row.event {
+        Event::StepReached { groups, .. } => Some(groups),
+        _ => None,
+    });
+    let registered = steps.flatten().fold(0_u64, |sum, group| sum.saturating_add(group.registered));
     let timed = facts.connect.len();
     (timed < registered).then(|| {
         format!(

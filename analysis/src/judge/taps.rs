@@ -103,6 +103,15 @@ fn tap_books(facts: &Facts) -> Vec<String> {
         })
         .map(|(left, upstream, right, downstream, _)| disagree(left, upstream, right, downstream))
         .collect();
+    // Whatever the server says of itself: what a client never acknowledged can't have been acknowledged.
+    if answered > swarm.tap_acks_total {
+        reasons.push(disagree(
+            "alerts acknowledged to the alerter",
+            answered,
+            "acknowledgements sent by the swarm",
+            swarm.tap_acks_total,
+        ));
+    }
     let acknowledged = server.alerts.acknowledged;
     if acknowledged < answered || acknowledged - answered > unknown {
         reasons.push(disagree(

@@ -18,6 +18,9 @@ pub(super) fn warnings(run: &RunFolder, facts: &Facts) -> Vec<String> {
             _ => None,
         })
         .collect();
+    if run.manifest.plan.reconnect {
+        warnings.extend(super::promise::failed(facts));
+    }
     warnings.extend(no_slopes(facts));
     warnings.extend(unknown(run, facts));
     warnings.extend(syns_dropped(&run.host));

@@ -67,7 +67,7 @@ impl Synthetic {
         }
         run.hold();
         run.event(Event::PhaseStarted { phase: Phase::Stop, step: None });
-        run.books(Phase::Stop, None);
+        run.closed_books();
         run.samples(2, Phase::Stop, None, 0, [1_000, 1_000, 0]);
         run.event(Event::Finished);
         run
@@ -117,6 +117,18 @@ impl Synthetic {
         self.event(Event::HoldEnded { held_from_us });
     }
 
+    /// The books after the swarm has closed everything.
+    fn closed_books(&mut self) {
+        self.books(Phase::Stop, None);
+        if let Some(EventRow { event: Event::Books { server: Some(server), swarm: Some(swarm), .. }, .. }) =
+            self.events.last_mut()
+        {
+            server.ended = causes(&[("goodbye_of_client", server.registered)]);
+            swarm.lost = causes(&[("closed_here", swarm.registered)]);
+            (server.open, server.registered, swarm.registered) = (0, 0, 0);
+        }
+    }
+
     /// Appends an event at the run's clock.
     pub(crate) fn event(&mut self, event: Event) {
         let row = EventRow {
@@ -144,6 +156,7 @@ impl Synthetic {
         };
         let swarm = SwarmCounts {
             asked: held,
+            attempts_total: held,
             registered: held,
             outcomes: causes(&[("registered", held)]),
             taps_total: tapped,
@@ -342,6 +355,7 @@ fn manifest() -> Manifest {
                 within_us: 1_000_000,
             },
             groups: vec![group("a", 1), group("b", 16_501)],
+            reconnect: false,
             levels: (1..=LEVELS).map(|level| level * CONNECTIONS / LEVELS).collect(),
             readings: 3,
             taps: [(10.0, 30), (100.0, 10), (1_000.0, 20)]

@@ -48,7 +48,8 @@ fn broken_promises_are_not_held() {
                 "fewer held",
                 |run| {
                     run.change_books(Some(Phase::Hold), |server, swarm| {
-                        (server.registered, swarm.registered) = (32_990, 32_990)
+                        (server.registered, swarm.registered) = (32_990, 32_990);
+                        swarm.lost = causes(&[("closed_here", 10)]);
                     })
                 },
                 "32,990 of 33,000 promised connections were held",
@@ -57,16 +58,28 @@ fn broken_promises_are_not_held() {
                 "failed attempts",
                 |run| {
                     run.change_books(None, |_, swarm| {
-                        swarm.asked += 12;
+                        swarm.attempts_total += 12;
                         swarm.outcomes.extend(causes(&[("reset", 4), ("no_port", 8)]));
                     });
                 },
-                "12 connection attempts failed: 8 no_port, 4 reset.",
+                "12 connection attempts failed: 8 no_port (no source port left",
             ),
             (
                 "lost connections",
-                |run| run.change_books(None, |_, swarm| swarm.lost = causes(&[("closed_here", 9), ("reset", 3)])),
-                "3 registered connections were lost: 3 reset.",
+                |run| {
+                    run.change_books(None, |server, swarm| {
+                        // Twelve more that stood once: the swarm closed nine itself.
+                        swarm.attempts_total += 12;
+                        *swarm.outcomes.get_mut("registered").unwrap() += 12;
+                        for (cause, count) in [("closed_here", 9), ("reset", 3)] {
+                            *swarm.lost.entry(cause.to_owned()).or_default() += count;
+                        }
+                        server.accepted_total += 12;
+                        server.registered_total += 12;
+                        *server.ended.entry("closed_by_client".to_owned()).or_default() += 12;
+                    });
+                },
+                "3 registered connections were lost: 3 reset (the service reset",
             ),
             (
                 "a short hold",
@@ -120,6 +133,23 @@ fn connections_closed_on_request_are_not_lost() {
 }
 
 #[test]
+fn a_service_that_loses_a_process_has_failed_whatever_is_missing() {
+    fn lose(run: &mut Synthetic, role: Role) {
+        run.event(Event::ProcessLost { role, who: "worker 1".to_owned(), how: "signal 9".to_owned() });
+        run.drop_events(|event| matches!(event, Event::HoldEnded { .. }));
+    }
+    let summary = summary_after(|run| lose(run, Role::Server));
+    assert_eq!(summary.verdict, Verdict::NotHeld, "{:#?}", summary.reasons);
+    assert!(summary.reasons[0].contains("worker 1 (signal 9)"), "{:#?}", summary.reasons);
+    assert!(summary.warnings[0].starts_with("As the service failed: How long"), "{:#?}", summary.warnings);
+    let both = summary_after(|run| {
+        lose(run, Role::Server);
+        lose(run, Role::Swarm);
+    });
+    assert_eq!(both.verdict, Verdict::Invalid);
+}
+
+#[test]
 fn an_incomplete_record_is_invalid() {
     check(
         Verdict::Invalid,
@@ -131,12 +161,12 @@ fn an_incomplete_record_is_invalid() {
                 "The run was cut short: Ctrl-C.",
             ),
             (
-                "a process lost",
+                "a process of the generator lost",
                 |run| {
-                    let (who, how) = ("server worker 1".to_owned(), "was killed by signal 9".to_owned());
-                    run.event(Event::ProcessLost { who, how });
+                    let (who, how) = ("swarm worker 1".to_owned(), "signal 9".to_owned());
+                    run.event(Event::ProcessLost { role: Role::Swarm, who, how });
                 },
-                "server worker 1 was killed by signal 9",
+                "swarm worker 1 (signal 9)",
             ),
             (
                 "no end of the hold",
@@ -202,13 +232,39 @@ fn counts_that_contradict_each_other_are_invalid() {
         &[
             (
                 "half-open connections",
-                |run| run.change_books(Some(Phase::Hold), |server, _| server.registered += 40),
+                |run| {
+                    run.change_books(Some(Phase::Hold), |server, _| {
+                        server.registered += 40;
+                        server.open += 40;
+                        server.accepted_total += 40;
+                    });
+                },
                 "The server counts 33,040 registered connections and the swarm 33,000 (3 of 3 readings of the hold disagree",
             ),
             (
                 "attempts without outcome",
-                |run| run.change_books(None, |_, swarm| swarm.asked += 5),
-                "asked for 33,005 connections but counts 33,000 outcomes",
+                |run| run.change_books(None, |_, swarm| swarm.attempts_total += 5),
+                "33005 connection attempts were begun, but 33000 have an outcome",
+            ),
+            (
+                "connections that ended without a cause",
+                |run| run.change_books(None, |server, _| server.accepted_total += 7),
+                "33007 connections were accepted, but",
+            ),
+            (
+                "registrations that no client heard of",
+                |run| run.change_books(None, |server, _| server.registered_total += 3),
+                "the server granted 33,003 registrations, but 33,000 clients heard of theirs",
+            ),
+            (
+                "acknowledgements that no client sent",
+                |run| {
+                    run.change_books(Some(Phase::Stop), |server, swarm| {
+                        swarm.tap_acks_total -= 5;
+                        server.tap_acks_total -= 5;
+                    });
+                },
+                "acknowledgements sent by the swarm",
             ),
             (
                 "alerts without outcome",

@@ -17,8 +17,10 @@ pub(crate) async fn alerter(arguments: AlerterArguments) -> Result<Status, Failu
         rate: arguments.rate,
         duration: arguments.duration,
         seed: arguments.seed,
+        timeout: arguments.timeout,
+        grace: arguments.grace,
+        payload_bytes: arguments.payload_bytes,
         allow_public_target: arguments.allow_public_target,
-        ..Config::default()
     })));
     let mut trips = new_histogram();
     let driving = drive(ours, &Order::Stop, None, |report| match report {

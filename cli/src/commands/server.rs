@@ -14,8 +14,15 @@ pub(crate) async fn server(arguments: ServerArguments) -> Result<Status, Failure
         metrics: arguments.metrics,
         max_connections: arguments.max_connections,
         workers: arguments.workers,
+        backlog: arguments.backlog,
+        register_deadline: arguments.register_deadline,
         idle_timeout: arguments.idle_timeout,
-        ..Config::default()
+        tap_timeout: arguments.tap_timeout,
+        drain_timeout: arguments.drain_timeout,
+        retry_after: arguments.retry_after,
+        max_unsent_per_connection_bytes: arguments.max_unsent_per_connection,
+        max_unsent_per_worker_bytes: arguments.max_unsent_per_worker,
+        max_alerts_in_flight: arguments.max_alerts_in_flight,
     })));
     let driving = drive(ours, &Order::Drain, None, |report| match report {
         Report::Ready { listen, alerts, metrics, workers, .. } => {

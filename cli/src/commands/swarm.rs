@@ -1,7 +1,8 @@
 use anyhow::Context;
 use holdline_conductor::Progress;
 use holdline_fleet::{Channel, Program};
-use holdline_swarm::{Config, Order, Report, Step};
+use holdline_record::{Causes, SwarmCounts, explain};
+use holdline_swarm::{Config, Order, Reconnect, Report, Step};
 
 use crate::arguments::SwarmArguments;
 use crate::drive::{Next, drive};
@@ -20,9 +21,13 @@ pub(crate) async fn swarm(arguments: SwarmArguments) -> Result<Status, Failure> 
         rate: arguments.rate,
         window: arguments.window,
         nop_interval: arguments.nop_interval,
+        connect_timeout: arguments.connect_timeout,
+        register_timeout: arguments.register_timeout,
+        reconnect: arguments
+            .reconnect
+            .then_some(Reconnect { first: arguments.reconnect_first, longest: arguments.reconnect_longest }),
         processes: arguments.processes.0,
         allow_public_target: arguments.allow_public_target,
-        ..Config::default()
     })));
     ours.push(&Order::Grow { to: connections });
     let mut watcher = Watcher::new(connections);
@@ -52,8 +57,21 @@ pub(crate) async fn swarm(arguments: SwarmArguments) -> Result<Status, Failure> 
     ran?;
     let counts = driven?.context("the swarm ended without its last counts")?;
     println!("{}", serde_json::to_string(&counts).context("can't write the counts")?);
-    let kept = counts.failed() == 0 && counts.lost_unasked() == 0 && counts.asked == connections;
+    explain_losses(&counts);
+    let stood = counts.outcomes.get("registered").copied().unwrap_or(0);
+    let kept = counts.failed() == 0 && counts.lost_unasked() == 0 && stood == connections;
     Ok(if kept { Status::Held } else { Status::NotHeld })
+}
+
+/// A line for each way in which attempts failed or connections were lost, with its remedy.
+fn explain_losses(counts: &SwarmCounts) {
+    let lines = |what: &str, causes: &Causes, good: &str| {
+        for (label, count) in causes.iter().filter(|(label, _)| *label != good) {
+            eprintln!("{count} {what}: {label} ({})", explain(label).unwrap_or("unknown"));
+        }
+    };
+    lines("attempts failed", &counts.outcomes, "registered");
+    lines("connections were lost", &counts.lost, "closed_here");
 }
 
 fn describe(step: &Step) -> String {

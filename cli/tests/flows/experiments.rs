@@ -1,59 +1,9 @@
 //! `holdline run` and `holdline analyze`, on the smallest experiment.
 
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::processes::{
-    Running, descendants, holdline, holdline_with_files, outcome, standard_error, wait_for, wait_until_gone,
-};
-
-const SMOKE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments/smoke.toml");
-/// Shorter than the experiment as it is; generous with the alerter's lag, as tests share two cores.
-const SHORT: [&str; 8] = [
-    "--set",
-    "promise.hold=2s",
-    "--set",
-    "taps.0.for=1s",
-    "--set",
-    "taps.1.for=1s",
-    "--set",
-    "alerter.max_lag_p99=500ms",
-];
-/// Long enough to be cut short.
-const LONG: [&str; 2] = ["--set", "taps.0.for=10m"];
-
-/// A folder for records, and the arguments of a run that writes there.
-fn run_arguments<'a>(folder: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec!["run", SMOKE, "--out", folder.to_str().unwrap()];
-    arguments.extend(more);
-    arguments
-}
-
-fn fresh() -> (TempDir, PathBuf) {
-    let parent = tempfile::tempdir().unwrap();
-    let folder = parent.path().join("run");
-    (parent, folder)
-}
-
-fn read(folder: &Path, file: &str) -> String {
-    std::fs::read_to_string(folder.join(file)).unwrap()
-}
-
-fn summary(folder: &Path) -> Value {
-    serde_json::from_str(&read(folder, "summary.json")).unwrap()
-}
-
-fn events(folder: &Path) -> Vec<Value> {
-    read(folder, "events.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn last_books(folder: &Path) -> Value {
-    events(folder).into_iter().rfind(|event| event["event"] == "books").unwrap()
-}
+use crate::processes::{holdline, holdline_with_files, outcome};
+use crate::runs::{SHORT, fresh, last_books, read, run_arguments, summary};
 
 #[test]
 fn the_smoke_run_is_held() {
@@ -157,61 +107,4 @@ fn a_port_in_use_is_named() {
         outcome(holdline(&run_arguments(&folder, &["--set", "target.kind=holdline", "--set", &setting])));
     assert_eq!(status, Some(1), "{error}");
     assert!(error.contains(&taken.local_addr().unwrap().to_string()) && error.contains("in use"), "{error}");
-}
-
-/// Starts a long run and waits until it taps.
-fn start_long(folder: &Path) -> Running {
-    let mut command = holdline(&run_arguments(folder, &LONG));
-    command.stdout(Stdio::null()).process_group(0);
-    let run = Running(command.spawn().unwrap());
-    wait_for("taps", || std::fs::read_to_string(folder.join("tap.hlog")).is_ok_and(|text| text.contains("taps-0")));
-    run
-}
-
-#[test]
-fn a_killed_run_leaves_no_process_and_a_readable_folder() {
-    let (_parent, folder) = fresh();
-    let mut run = start_long(&folder);
-    let processes = descendants(run.pid());
-    assert!(processes.len() >= 7, "server, two groups, an alerter, and workers: {processes:?}");
-    run.signal("KILL");
-    run.end();
-    wait_until_gone(&processes);
-    let (status, table, error) = outcome(holdline(&["analyze", folder.to_str().unwrap()]));
-    assert_eq!(status, Some(6), "{table}{error}");
-    assert!(table.contains("cut short"), "{table}");
-    assert_eq!(summary(&folder)["connections"]["held"], 2000);
-}
-
-#[test]
-fn ctrl_c_ends_a_run_in_order_and_completes_its_record() {
-    let (_parent, folder) = fresh();
-    let mut run = start_long(&folder);
-    let processes = descendants(run.pid());
-    run.signal("INT");
-    assert_eq!(run.end(), Some(6), "{}", standard_error(&mut run));
-    wait_until_gone(&processes);
-    assert!(standard_error(&mut run).contains("interrupted by Ctrl-C"));
-    let events = events(&folder);
-    assert_eq!(events.last().unwrap()["event"], "finished");
-    let taps = events.iter().find(|event| event["event"] == "taps_ended").expect("the taps so far are counted");
-    assert_eq!(taps["counts"]["sent"], taps["counts"]["acknowledged"]);
-    let books = last_books(&folder);
-    assert_eq!(books["server"]["ended"], serde_json::json!({"goodbye_of_client": 2000}));
-}
-
-#[test]
-fn a_second_ctrl_c_ends_it_at_once() {
-    let (_parent, folder) = fresh();
-    let mut run = start_long(&folder);
-    let processes = descendants(run.pid());
-    // A role that does not answer would keep an orderly end waiting.
-    let stopped = *processes.first().unwrap();
-    crate::processes::send(stopped, "STOP");
-    run.signal("INT");
-    wait_for("the first to be noticed", || read(&folder, "events.jsonl").contains("interrupted"));
-    run.signal("INT");
-    assert_eq!(run.end(), Some(6), "{}", standard_error(&mut run));
-    wait_until_gone(&processes);
-    assert_eq!(events(&folder).last().unwrap()["event"], "finished");
 }

@@ -2,6 +2,10 @@
 
 mod client;
 mod experiments;
+mod failures;
+mod hostile;
+mod lying_server;
 mod processes;
 mod python_client;
+mod runs;
 mod server;

@@ -165,13 +165,16 @@ impl Worker {
             return;
         }
         self.unregister(index, cause);
+        let now_s = self.now_s;
+        // From here on it is in the books as ended: that sending fails must not count it again.
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        slot.state = State::Ending;
+        slot.heard_s = now_s;
+        self.counts.ending += 1;
         frame.encode(&mut self.reply);
         self.send_reply(index);
         self.slots.forget_bytes(index);
-        let now_s = self.now_s;
-        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.is_open()) else { return };
-        slot.state = State::Ending;
-        slot.heard_s = now_s;
+        let Some(slot) = self.slots.get(index).filter(|slot| slot.is_open()) else { return };
         if slot.socket().is_some_and(|socket| socket::finish_writing(socket).is_err()) {
             // It was over before the last frame could be sent.
             self.end(index, cause);
@@ -182,7 +185,9 @@ impl Worker {
     pub(super) fn end(&mut self, index: u32, cause: &'static str) {
         let Some(slot) = self.slots.get(index).filter(|slot| slot.is_open()) else { return };
         let (ending, unwanted) = (slot.state == State::Ending, slot.is_unwanted());
-        if !ending {
+        if ending {
+            self.counts.ending -= 1;
+        } else {
             self.unregister(index, cause);
         }
         self.slots.close(index);

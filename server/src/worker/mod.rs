@@ -1,6 +1,8 @@
 //! A worker process: holds connections in one private epoll set and speaks the protocol on them.
 
 mod connection;
+#[cfg(test)]
+mod interleavings;
 mod slots;
 mod taps;
 
@@ -33,9 +35,13 @@ const READ_BYTES: usize = 16 * 1024;
 const LISTENER: u32 = u32::MAX;
 /// How often the sweep does a slice and timeouts are looked at.
 const TICK: Duration = Duration::from_millis(250);
-/// Ticks in which the sweep goes through all slots: the least deadline (1 s) is met within some seconds, and a slice of
-/// a million slots takes well below a millisecond.
+/// Ticks in which the sweep goes through all slots: the least deadline (1 s) is met within some seconds.
 const TICKS_PER_PASS: u32 = 20;
+/// The longest that the sweep works at a time; when many clients have fallen silent at once, it goes on after others had
+/// their turn.
+const SWEEP_BUDGET: Duration = Duration::from_micros(500);
+/// Slots swept between two looks at the clock.
+const SWEEP_STEP: u32 = 16;
 /// How long a client gets to close after the last frame it was sent, in seconds.
 const LINGER_S: u16 = 2;
 /// Connections that are being refused at once; more wait in the accept queue.
@@ -50,6 +56,29 @@ struct Turn {
     refusing: bool,
     /// The listener is in the epoll set.
     watching: bool,
+}
+
+/// Time as a worker sees it.
+struct Clock {
+    started: std::time::Instant,
+    /// How far tests have moved it.
+    skew: Duration,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { started: std::time::Instant::now(), skew: Duration::ZERO }
+    }
+
+    /// Since the start.
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed() + self.skew
+    }
+
+    /// CLOCK_MONOTONIC.
+    fn now_us(&self) -> u64 {
+        mono_us().saturating_add(u64::try_from(self.skew.as_micros()).unwrap_or(u64::MAX))
+    }
 }
 
 struct Worker {
@@ -72,7 +101,9 @@ struct Worker {
     closed: u32,
     /// Where the sweep goes on.
     swept: u32,
-    started: Instant,
+    /// Slots that the sweep is behind.
+    sweep_owed: u32,
+    clock: Clock,
     /// Seconds since the start, wrapping.
     now_s: u16,
     /// Frames to be sent to one connection, reused.
@@ -121,7 +152,8 @@ impl Worker {
             opened: 0,
             closed: 0,
             swept: 0,
-            started: Instant::now(),
+            sweep_owed: 0,
+            clock: Clock::new(),
             now_s: 0,
             reply: Vec::new(),
             draining: false,
@@ -168,6 +200,7 @@ impl Worker {
                     }
                 }
                 _ = tick.tick() => self.on_tick(),
+                () = tokio::task::yield_now(), if self.sweep_owed > 0 => self.sweep_some(SWEEP_BUDGET),
                 () = sleep_until(drain_deadline.unwrap_or_else(Instant::now)), if drain_deadline.is_some() => return self.leave().await,
             }
             self.after_batch();
@@ -317,21 +350,31 @@ impl Worker {
         }
     }
 
-    /// A slice of the sweep, and the timeouts of taps.
+    /// A slice of the sweep is due, and the timeouts of taps.
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the clock wraps by design; deadlines are far below half its span"
     )]
     fn on_tick(&mut self) {
-        self.now_s = self.started.elapsed().as_secs() as u16;
-        for (token, outcome) in self.taps.expired(mono_us()) {
+        self.now_s = self.clock.elapsed().as_secs() as u16;
+        for (token, outcome) in self.taps.expired(self.clock.now_us()) {
             self.settle(token, outcome);
         }
         let slots = self.slots.len();
-        let slice = slots.div_ceil(TICKS_PER_PASS);
-        for _ in 0..slice {
-            self.swept = if self.swept + 1 < slots { self.swept + 1 } else { 0 };
-            self.sweep(self.swept);
+        // What is owed from before is done before more is: a pass late is no reason to do two.
+        self.sweep_owed = (self.sweep_owed + slots.div_ceil(TICKS_PER_PASS)).min(slots);
+    }
+
+    /// Sweeps what is owed, for about as long as `budget`.
+    fn sweep_some(&mut self, budget: Duration) {
+        let began = std::time::Instant::now();
+        while self.sweep_owed > 0 && began.elapsed() < budget {
+            let step = self.sweep_owed.min(SWEEP_STEP);
+            for _ in 0..step {
+                self.swept = if self.swept + 1 < self.slots.len() { self.swept + 1 } else { 0 };
+                self.sweep(self.swept);
+            }
+            self.sweep_owed -= step;
         }
     }
 

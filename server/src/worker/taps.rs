@@ -3,7 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use holdline_host::clock::mono_us;
 use holdline_protocol::{Frame, Outcome};
 
 use super::Worker;
@@ -116,7 +115,7 @@ impl Worker {
         self.counts.taps_sent_total += 1;
         if wait_for_ack {
             slot.mark_tapped();
-            self.taps.sent(token, index, seq, mono_us());
+            self.taps.sent(token, index, seq, self.clock.now_us());
         } else {
             self.settle(token, Outcome::Sent);
         }
