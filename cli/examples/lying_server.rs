@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use holdline_fleet::{Channel, from_parent};
+use holdline_host::socket;
 use holdline_protocol::{Decoded, Features, Frame, Hello, Outcome, VERSION, decode};
 use holdline_record::ServerCounts;
 use holdline_server::{Config, Order, Report};
@@ -51,7 +52,7 @@ async fn main() -> std::io::Result<()> {
     while parent.next(&mut orders).await.is_ok() {
         for order in orders.drain(..) {
             match order {
-                Order::Start(config) => parent.push(&serve(&config, lie, &shared).await?),
+                Order::Start(config) => parent.push(&serve(&config, lie, &shared)?),
                 Order::Ask { seq } => {
                     parent.push(&Report::Counts { seq, total: say(lie, &shared), workers: Vec::new() })
                 }
@@ -76,9 +77,10 @@ fn say(lie: Lie, shared: &Shared) -> ServerCounts {
     counts
 }
 
-async fn serve(config: &Config, lie: Lie, shared: &Shared) -> std::io::Result<Report> {
-    let (clients, alerts) = (TcpListener::bind(config.listen).await?, TcpListener::bind(config.alerts).await?);
-    let (listen, alerts_at) = (clients.local_addr()?, alerts.local_addr()?);
+fn serve(config: &Config, lie: Lie, shared: &Shared) -> std::io::Result<Report> {
+    let listen = |address| TcpListener::from_std(socket::listen(address, config.backlog)?.into());
+    let (clients, alerts) = (listen(config.listen)?, listen(config.alerts)?);
+    let (clients_at, alerts_at) = (clients.local_addr()?, alerts.local_addr()?);
     let for_clients = shared.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = clients.accept().await {
@@ -94,7 +96,7 @@ async fn serve(config: &Config, lie: Lie, shared: &Shared) -> std::io::Result<Re
         }
     });
     let pid = std::process::id();
-    Ok(Report::Ready { listen, alerts: alerts_at, metrics: None, pid, workers: Vec::new() })
+    Ok(Report::Ready { listen: clients_at, alerts: alerts_at, metrics: None, pid, workers: Vec::new() })
 }
 
 async fn client(stream: TcpStream, lie: Lie, shared: Shared) {

@@ -13,7 +13,10 @@ fn the_smoke_run_is_held() {
     assert!(table.contains("held") && progress.contains("level 4 of 4: 2000 registered"), "{table}{progress}");
     let summary = summary(&folder);
     assert_eq!(summary["verdict"], "held");
-    assert_eq!(summary["connections"], serde_json::json!({"promised": 2000, "held": 2000, "failed": 0}));
+    assert_eq!(
+        summary["connections"],
+        serde_json::json!({"promised": 2000, "held": 2000, "half_open": 0, "failed": 0})
+    );
     assert_eq!((&summary["taps"]["sent"], &summary["taps"]["acknowledged"]), (&510.into(), &510.into()));
     assert_eq!(summary["server"]["user_bytes_per_connection"], Value::Null, "too few connections for a slope");
     let books = last_books(&folder);
