@@ -56,7 +56,11 @@ async fn main() -> std::io::Result<()> {
                 Order::Ask { seq } => {
                     parent.push(&Report::Counts { seq, total: say(lie, &shared), workers: Vec::new() })
                 }
-                Order::Drain => parent.push(&Report::Drained),
+                Order::Drain => {
+                    parent.push(&Report::Drained);
+                    let _ = parent.flush_all().await;
+                    return Ok(());
+                }
             }
         }
         if parent.flush_all().await.is_err() {

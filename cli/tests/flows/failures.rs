@@ -61,7 +61,7 @@ fn ctrl_c_in_every_phase_completes_the_record() {
     for (name, settings) in [
         ("start", &[][..]),
         ("climb", &["--set", "swarm.rate=100"][..]),
-        ("level", &["--set", "staircase.readings=1000"][..]),
+        ("level", &["--set", "staircase.reading_interval=1s"][..]),
         ("hold", &["--set", "taps=[]", "--set", "promise.hold=10m"][..]),
     ] {
         let (_parent, folder) = fresh();
