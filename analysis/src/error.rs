@@ -11,6 +11,9 @@ pub enum AnalysisError {
     /// The run folder can't be read at all.
     #[error("can't analyse this run: {0}; name a folder that `holdline` wrote, with its manifest.json")]
     Read(#[from] RecordError),
+    /// Two folders to be compared hold the same run.
+    #[error("{} and {} hold the same run: name each run once", .0.display(), .1.display())]
+    SameRun(PathBuf, PathBuf),
     /// A result can't be written.
     #[error(
         "can't write {path}: {error}; make the run folder writable and analyse it again (the raw rows are untouched)",

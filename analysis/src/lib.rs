@@ -9,6 +9,7 @@
 //! and never 0, because a reader who sees 0 believes it was measured.
 
 mod charts;
+mod compare;
 mod error;
 mod facts;
 mod judge;
@@ -21,6 +22,7 @@ use std::path::Path;
 
 use holdline_record::RunFolder;
 
+pub use compare::{Comparison, compare};
 pub use error::AnalysisError;
 pub use report::table;
 pub use summary::{
@@ -33,6 +35,8 @@ pub const SUMMARY_SCHEMA_VERSION: u32 = 1;
 pub const SUMMARY_JSON: &str = "summary.json";
 /// The name of the summary for people in a run folder.
 pub const SUMMARY_MD: &str = "summary.md";
+/// The name of the report that opens in a browser in a run folder.
+pub const REPORT_HTML: &str = "report.html";
 /// The name of the folder of charts in a run folder.
 pub const CHARTS: &str = "charts";
 
@@ -47,9 +51,13 @@ pub fn analyze(folder: &Path) -> Result<Summary, AnalysisError> {
     let run = RunFolder::read(folder)?;
     let facts = facts::Facts::of(&run);
     let summary = summary::build(&run, &facts, judge::judge(&run, &facts));
+    let charts = charts::all(&run, &facts);
     output::write_json(&folder.join(SUMMARY_JSON), &summary)?;
-    output::write(&folder.join(SUMMARY_MD), report::markdown(&summary, &run.manifest).as_bytes())?;
-    charts::render_all(&run, &facts, &folder.join(CHARTS))?;
+    output::write(&folder.join(SUMMARY_MD), report::markdown(&summary, &run.manifest, &charts).as_bytes())?;
+    charts::render_all(&charts, &folder.join(CHARTS))?;
+    let html = report::html(&summary, &run.manifest, &charts);
+    let path = folder.join(REPORT_HTML);
+    output::write(&path, html.map_err(|why| AnalysisError::chart(&path, why))?.as_bytes())?;
     Ok(summary)
 }
 

@@ -60,6 +60,33 @@ pub fn median_whole(values: &[u64]) -> Option<u64> {
 /// two different x, or if a coordinate is not finite. Takes time in the square of the number of points.
 #[must_use]
 pub fn theil_sen(points: &[(f64, f64)]) -> Option<Line> {
+    let slope = median(&pair_slopes(points))?;
+    let rest: Vec<f64> = points.iter().map(|(x, y)| slope.mul_add(-x, *y)).collect();
+    Some(Line { slope, intercept: median(&rest)? })
+}
+
+/// The 95% interval of the slope of [`theil_sen`], after Sen (1968): the slopes between which the true one lies if the
+/// points scatter around a line independently. It says how well the points of one run agree, not how well runs do.
+///
+/// None without two different x, or if a coordinate is not finite.
+#[must_use]
+pub fn theil_sen_interval(points: &[(f64, f64)]) -> Option<(f64, f64)> {
+    let mut slopes = pair_slopes(points);
+    if slopes.is_empty() || slopes.iter().any(|slope| !slope.is_finite()) {
+        return None;
+    }
+    slopes.sort_by(f64::total_cmp);
+    let (n, pairs) = (points.len() as f64, slopes.len() as f64);
+    // The variance of Kendall's S, and the normal quantile of 97.5%.
+    let spread = 1.959_964 * (n * (n - 1.0) * 2.0_f64.mul_add(n, 5.0) / 18.0).sqrt();
+    let last = slopes.len() - 1;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the places there are")]
+    let place = |at: f64| at.round().clamp(0.0, last as f64) as usize;
+    Some((slopes[place(((pairs - spread) / 2.0).round() - 1.0)], slopes[place((pairs + spread) / 2.0)]))
+}
+
+/// The slopes between all pairs of points of different x.
+fn pair_slopes(points: &[(f64, f64)]) -> Vec<f64> {
     let mut slopes = Vec::new();
     for (index, (x1, y1)) in points.iter().enumerate() {
         for (x2, y2) in &points[index + 1..] {
@@ -68,9 +95,7 @@ pub fn theil_sen(points: &[(f64, f64)]) -> Option<Line> {
             }
         }
     }
-    let slope = median(&slopes)?;
-    let rest: Vec<f64> = points.iter().map(|(x, y)| slope.mul_add(-x, *y)).collect();
-    Some(Line { slope, intercept: median(&rest)? })
+    slopes
 }
 
 /// The value that one sample in `one_in` lies beyond ([`P99`] and its like), in the histogram's unit.

@@ -3,7 +3,7 @@
 use holdline_record::{RunFolder, TapCounts};
 use serde::{Deserialize, Serialize};
 
-use crate::facts::{Facts, PhaseTaps, RoleFacts};
+use crate::facts::{Facts, Fit, PhaseTaps, RoleFacts};
 use crate::judge::Judgement;
 use crate::{SUMMARY_SCHEMA_VERSION, stats};
 
@@ -106,6 +106,9 @@ pub struct RoleSummary {
     /// Bytes of user memory each further connection takes: the slope of a Theil-Sen line over the staircase.
     /// Null below 8 levels or 20,000 connections.
     pub user_bytes_per_connection: Option<f64>,
+    /// The 95% interval of that slope over the levels of this run (Sen 1968): how well the levels agree, not how well
+    /// runs do.
+    pub user_bytes_per_connection_interval: Option<[f64; 2]>,
     /// Bytes of user memory a connection with its share of the base: total at the highest level, by its connections.
     pub user_bytes_per_connection_all_in: Option<f64>,
     /// Bytes of user memory (Pss_Anon + Pss_Shmem) at the highest level, median of its readings.
@@ -135,6 +138,8 @@ pub struct Kernel {
     /// Bytes for each connection, both ends together where both are on this host: slope of a Theil-Sen line over the
     /// staircase. Null below 8 levels or 20,000 connections.
     pub bytes_per_connection_pair: Option<f64>,
+    /// The 95% interval of that slope over the levels of this run.
+    pub bytes_per_connection_pair_interval: Option<[f64; 2]>,
     /// Growth in bytes from the start to the highest level. Negative if the kernel gave back more than it took.
     pub bytes_total: Option<i64>,
 }
@@ -231,7 +236,8 @@ pub(crate) fn build(run: &RunFolder, facts: &Facts, judgement: Judgement) -> Sum
         swarm: role(&facts.swarm),
         softirq: Softirq { cpu_percent_hold: facts.softirq_percent_hold },
         kernel: Kernel {
-            bytes_per_connection_pair: facts.kernel.fit.as_ref().ok().map(|line| line.slope),
+            bytes_per_connection_pair: facts.kernel.fit.ok().map(|fit| fit.line.slope),
+            bytes_per_connection_pair_interval: facts.kernel.fit.ok().map(interval),
             bytes_total: facts.kernel_growth,
         },
         taps: taps(&facts.taps),
@@ -240,16 +246,21 @@ pub(crate) fn build(run: &RunFolder, facts: &Facts, judgement: Judgement) -> Sum
     }
 }
 
+fn interval(fit: Fit) -> [f64; 2] {
+    [fit.slope_interval.0, fit.slope_interval.1]
+}
+
 fn role(facts: &RoleFacts) -> RoleSummary {
     let highest = facts.memory.highest();
-    let fit = facts.memory.fit.as_ref().ok();
+    let fit = facts.memory.fit.ok();
     RoleSummary {
-        user_bytes_per_connection: fit.map(|line| line.slope),
+        user_bytes_per_connection: fit.map(|fit| fit.line.slope),
+        user_bytes_per_connection_interval: fit.map(interval),
         user_bytes_per_connection_all_in: highest
             .filter(|point| point.connections > 0)
             .map(|point| point.bytes as f64 / point.connections as f64),
         user_bytes_total: highest.map(|point| point.bytes),
-        base_bytes: fit.map(|line| line.intercept),
+        base_bytes: fit.map(|fit| fit.line.intercept),
         program_file_bytes: facts.program_file_bytes,
         processes: facts.processes,
         cpu_percent_hold: facts.cpu_percent_hold,

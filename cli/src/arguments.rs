@@ -22,13 +22,10 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Play an experiment: start everything, hold, tap, measure, stop everything, and judge.
     Run(RunArguments),
-    /// Judge a run folder and write summary.json, summary.md and charts into it.
+    /// Judge a run folder and write summary.json, summary.md, report.html and charts into it; or compare several.
     ///
-    /// The exit status is that of the verdict: 0 held, 4 not held, 6 invalid.
-    Analyze {
-        /// The run folder.
-        folder: PathBuf,
-    },
+    /// The exit status is that of the verdict: 0 held, 4 not held, 6 invalid; of several runs, the worst.
+    Analyze(AnalyzeArguments),
     /// Run the reference push service until SIGTERM or Ctrl-C, then send the clients away.
     Server(ServerArguments),
     /// Connect many clients, hold them, and say what became of each.
@@ -58,6 +55,16 @@ pub(crate) struct RunArguments {
     /// Show the plan and what this host lacks for it; start nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AnalyzeArguments {
+    /// The run folder; several are compared with each other.
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) folders: Vec<PathBuf>,
+    /// Where the comparison of several runs goes.
+    #[arg(long, value_name = "DIR", default_value = "comparison")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 async fn dispatch(command: Command) -> Result<Status, Failure> {
     match command {
         Command::Run(arguments) => commands::run(arguments).await,
-        Command::Analyze { folder } => commands::analyze(&folder),
+        Command::Analyze(arguments) => commands::analyze(&arguments.folders, &arguments.out),
         Command::Server(arguments) => commands::server(arguments).await,
         Command::Swarm(arguments) => commands::swarm(arguments).await,
         Command::Alerter(arguments) => commands::alerter(arguments).await,

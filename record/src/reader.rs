@@ -12,6 +12,9 @@ use crate::{
     SCHEMA_VERSION, SampleRow, TAP_HLOG, read_hlog,
 };
 
+/// The largest file that is read. A run of a million connections and an hour writes less than a tenth of it.
+const MAX_FILE_BYTES: u64 = 512 << 20;
+
 /// Something in a folder that could not be read; the rest could.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -51,16 +54,51 @@ impl RunFolder {
     pub fn read(path: &Path) -> Result<Self, RecordError> {
         let manifest = read_manifest(&path.join(MANIFEST))?;
         let mut problems = Vec::new();
+        let run = manifest.run.as_str();
         Ok(Self {
             path: path.to_owned(),
-            manifest,
-            samples: keep(SAMPLES, read_csv(&path.join(SAMPLES)), &mut problems),
-            host: keep(HOST, read_csv(&path.join(HOST)), &mut problems),
+            samples: keep(SAMPLES, read_csv(&path.join(SAMPLES)).and_then(of_run(run, path)), &mut problems),
+            host: keep(HOST, read_csv(&path.join(HOST)).and_then(of_run(run, path)), &mut problems),
             connect: keep(CONNECT_HLOG, read_hlog(&path.join(CONNECT_HLOG)), &mut problems),
             taps: keep(TAP_HLOG, read_hlog(&path.join(TAP_HLOG)), &mut problems),
-            events: keep(EVENTS, read_lines(&path.join(EVENTS)), &mut problems),
+            events: keep(EVENTS, read_lines(&path.join(EVENTS)).and_then(of_run(run, path)), &mut problems),
+            manifest,
             problems,
         })
+    }
+}
+
+/// A row that says which run it is of.
+trait Row {
+    fn run(&self) -> &str;
+}
+
+impl Row for SampleRow {
+    fn run(&self) -> &str {
+        &self.run
+    }
+}
+
+impl Row for HostRow {
+    fn run(&self) -> &str {
+        &self.run
+    }
+}
+
+impl Row for EventRow {
+    fn run(&self) -> &str {
+        &self.run
+    }
+}
+
+/// Rows of several hosts of one run may stand together; those of two runs say nothing together.
+fn of_run<T: Row>(run: &str, folder: &Path) -> impl FnOnce(Vec<T>) -> Result<Vec<T>, RecordError> {
+    move |rows| match rows.iter().find(|row| row.run() != run) {
+        Some(other) => {
+            let why = format!("it has rows of the run {:?}, but the manifest is of {run:?}", other.run());
+            Err(RecordError::format(folder, why))
+        }
+        None => Ok(rows),
     }
 }
 
@@ -87,17 +125,25 @@ fn read_manifest(path: &Path) -> Result<Manifest, RecordError> {
 /// The bytes of the file at `path`, or of the one beside it with `.gz` appended to its name.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, RecordError> {
     let failed = |error| RecordError::io("read", path, error);
-    match fs::read(path) {
+    let bounded = |file: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            let why = format!("it is larger than {} MB, which no run writes", MAX_FILE_BYTES >> 20);
+            return Err(RecordError::format(path, why));
+        }
+        Ok(bytes)
+    };
+    match File::open(path) {
+        Ok(mut file) => bounded(&mut file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut compressed = OsString::from(path);
             compressed.push(".gz");
             // Missing both ways, the name without .gz is the one to be told of.
             let Ok(file) = File::open(compressed) else { return Err(failed(error)) };
-            let mut bytes = Vec::new();
-            flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes).map_err(failed)?;
-            Ok(bytes)
+            bounded(&mut flate2::read::MultiGzDecoder::new(file))
         }
-        read => read.map_err(failed),
+        Err(error) => Err(failed(error)),
     }
 }
 

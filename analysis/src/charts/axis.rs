@@ -72,6 +72,16 @@ impl Axis {
         Self { min: shown[0].log10(), max: shown[shown.len() - 1].log10(), ticks, title: title.to_owned() }
     }
 
+    /// The same with at most half as many numbers, for a narrow chart.
+    pub(super) fn sparse(&self) -> Self {
+        let every = if self.ticks.len() > 6 { 2 } else { 1 };
+        let keep = |(index, tick): (usize, &Tick)| {
+            let text = if index % every == 0 { tick.text.clone() } else { String::new() };
+            Tick { at: tick.at, text }
+        };
+        Self { ticks: self.ticks.iter().enumerate().map(keep).collect(), ..self.clone() }
+    }
+
     /// Where `value` lies, 0 at the beginning and 1 at the end. Values outside are drawn at the edge.
     pub(super) fn share(&self, value: f64) -> f64 {
         let share = (value - self.min) / (self.max - self.min);

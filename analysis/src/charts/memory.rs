@@ -1,108 +1,99 @@
-//! Memory against connections on the staircase: the kernel above, the processes below, each on its own scale.
-//!
-//! The kernel takes some hundred times what a process does; on one scale the processes would be a flat line.
+//! Memory: against connections on the staircase, and over time. The kernel above, the processes below, each on its own
+//! scale: the kernel takes some hundred times what a process does; on one scale the processes would be a flat line.
 
-use holdline_record::RunFolder;
+use std::collections::BTreeMap;
+
+use holdline_record::{Role, RunFolder};
 use plotters::prelude::*;
 
-use super::Chart;
 use super::axis::Axis;
-use super::plot::{EndLabel, Frame, Plot, empty, heading};
-use super::style::{Area, Drawn, KERNEL, SERVER, SWARM};
+use super::chart::{Chart, Panel, Series};
+use super::style::{KERNEL, SERVER, SWARM};
+use super::timeline::Timeline;
 use crate::facts::{Facts, Memory};
 use crate::report::units;
 
-/// The chart.
-pub(super) struct MemoryChart {
-    subtitle: String,
-    kernel: Vec<Series>,
-    user: Vec<Series>,
-}
+const KERNEL_TITLE: &str = "kernel memory, growth since the start, MB";
+const USER_TITLE: &str = "user memory of all processes, MB";
+const MB: f64 = 1e6;
 
-/// The points of one side, and the line through them.
-struct Series {
-    colour: RGBColor,
-    label: String,
-    /// Connections and MB.
-    points: Vec<(f64, f64)>,
-    /// The ends of the fitted line; empty without a fit.
-    line: Vec<(f64, f64)>,
-}
-
-impl MemoryChart {
-    /// Takes what it shows out of `facts`.
-    pub(super) fn of(run: &RunFolder, facts: &Facts) -> Self {
-        let start = facts.kernel_at_start.map_or(0.0, |bytes| bytes as f64);
-        Self {
-            subtitle: format!("{} – one dot a level of the staircase, the line is a Theil-Sen fit", run.manifest.run),
-            kernel: series("kernel", "pair", KERNEL, &facts.kernel, start).into_iter().collect(),
-            user: [
-                series("server", "connection", SERVER, &facts.server.memory, 0.0),
-                series("swarm", "connection", SWARM, &facts.swarm.memory, 0.0),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
-        }
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Series> {
-        self.kernel.iter().chain(&self.user)
+/// Against connections, with the fitted lines.
+pub(super) fn against_connections(run: &RunFolder, facts: &Facts) -> Chart {
+    let start = facts.kernel_at_start.map_or(0.0, |bytes| bytes as f64);
+    let kernel: Vec<Series> = fitted("kernel", "pair", KERNEL, &facts.kernel, start).into_iter().collect();
+    let user: Vec<Series> = [
+        fitted("server", "connection", SERVER, &facts.server.memory, 0.0),
+        fitted("swarm", "connection", SWARM, &facts.swarm.memory, 0.0),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let most = kernel.iter().chain(&user).flat_map(|series| &series.dots).map(|point| point.0).fold(0.0, f64::max);
+    Chart {
+        name: "memory",
+        title: "Memory against connections",
+        subtitle: format!(
+            "{} – one dot a level of the staircase; Theil-Sen line with the 95% interval of its slope",
+            run.manifest.run
+        ),
+        x: Axis::up_to("connections", most, 8),
+        bands: Vec::new(),
+        panels: vec![Panel::from_zero(KERNEL_TITLE, kernel), Panel::from_zero(USER_TITLE, user)],
+        vertical_grid: false,
+        nothing: "No level of the staircase has readings.",
     }
 }
 
 /// None without points. `base` bytes are taken off.
-fn series(name: &str, each: &str, colour: RGBColor, memory: &Memory, base: f64) -> Option<Series> {
-    let mut points: Vec<(f64, f64)> =
-        memory.points.iter().map(|point| (point.connections as f64, (point.bytes as f64 - base) / 1e6)).collect();
-    points.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let last = points.last()?.0;
+pub(super) fn fitted(name: &str, each: &str, colour: RGBColor, memory: &Memory, base: f64) -> Option<Series> {
+    let mut dots: Vec<(f64, f64)> =
+        memory.points.iter().map(|point| (point.connections as f64, (point.bytes as f64 - base) / MB)).collect();
+    dots.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let last = dots.last()?.0;
     let (label, line) = match &memory.fit {
-        Ok(line) => {
-            let at = |x: f64| (x, (line.at(x) - base) / 1e6);
-            (format!("{name}: {} per {each}", units::bytes_each(line.slope)), vec![at(0.0), at(last)])
+        Ok(fit) => {
+            let at = |x: f64| (x, (fit.line.at(x) - base) / MB);
+            let (low, high) = fit.slope_interval;
+            let decimals = usize::from(fit.line.slope.abs() < 999.5);
+            let interval = format!("{} to {}", units::decimal(low, decimals), units::decimal(high, decimals));
+            (format!("{name}: {} per {each} ({interval})", units::bytes_each(fit.line.slope)), vec![at(0.0), at(last)])
         }
         Err(_) => (format!("{name}: not fitted (too few)"), Vec::new()),
     };
-    Some(Series { colour, label, points, line })
+    Some(Series { colour, label, line, dots })
 }
 
-impl Chart for MemoryChart {
-    const NAME: &'static str = "memory";
-
-    fn draw<DB: DrawingBackend>(&self, root: &Area<DB>) -> Drawn<DB> {
-        heading(root, "Memory against connections", &self.subtitle)?;
-        if self.all().next().is_none() {
-            return empty(root, "No level of the staircase has readings.");
+/// Over time.
+pub(super) fn over_time(run: &RunFolder, facts: &Facts) -> Chart {
+    let time = Timeline::of(run);
+    let start = facts.kernel_at_start.map_or(0.0, |bytes| bytes as f64);
+    let kernel: Vec<(f64, f64)> = run
+        .host
+        .iter()
+        .filter_map(|row| Some((time.seconds(row.mono_us), (row.kernel_bytes()? as f64 - start) / MB)))
+        .collect();
+    let user = |role, name: &str, colour| {
+        let mut sums: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+        for row in run.samples.iter().filter(|row| row.role == role) {
+            let (at, bytes) = sums.entry(row.sample).or_insert((row.mono_us, 0));
+            *at = (*at).min(row.mono_us);
+            *bytes = bytes.saturating_add(row.user_bytes());
         }
-        let labels: Vec<String> = self.all().map(|series| series.label.clone()).collect();
-        let most = self.all().flat_map(|series| &series.points).map(|point| point.0).fold(0.0, f64::max);
-        let x = Axis::up_to("connections", most, 8);
-        let upper = Frame::beside(&labels, 128, 350);
-        let lower = Frame::beside(&labels, 424, 622);
-        panel(root, upper, x.clone(), "kernel memory, growth since the start, MB", &self.kernel, false)?;
-        panel(root, lower, x, "user memory of all processes, MB", &self.user, true)
-    }
+        let points: Vec<(f64, f64)> =
+            sums.into_values().map(|(at, bytes)| (time.seconds(at), bytes as f64 / MB)).collect();
+        last_value(name, colour, points)
+    };
+    let user = [user(Role::Server, "server", SERVER), user(Role::Swarm, "swarm", SWARM)];
+    let panels = vec![
+        Panel::from_zero(KERNEL_TITLE, last_value("kernel", KERNEL, kernel).into_iter().collect()),
+        Panel::from_zero(USER_TITLE, user.into_iter().flatten().collect()),
+    ];
+    let covers = "socket slab caches of the whole host; Pss_Anon + Pss_Shmem of each role";
+    time.chart("memory-over-time", "Memory over the run", covers, panels, "There is no sample.")
 }
 
-fn panel<DB: DrawingBackend>(
-    root: &Area<DB>,
-    frame: Frame,
-    x: Axis,
-    title: &str,
-    all: &[Series],
-    x_texts: bool,
-) -> Drawn<DB> {
-    let largest = all.iter().flat_map(|series| series.points.iter().chain(&series.line)).map(|point| point.1);
-    let plot = Plot::new(root, frame, x, Axis::from_zero(title, largest.fold(0.0, f64::max), 4));
-    plot.axes(x_texts)?;
-    for series in all {
-        plot.line(&series.line, series.colour)?;
-        plot.dots(&series.points, series.colour)?;
-    }
-    let ends = all.iter().filter_map(|series| {
-        let at = *series.line.last().or(series.points.last())?;
-        Some(EndLabel { at, text: series.label.clone(), colour: series.colour })
-    });
-    plot.end_labels(&ends.collect::<Vec<_>>())
+/// A line that is labelled with the most it reached; none without points.
+fn last_value(name: &str, colour: RGBColor, line: Vec<(f64, f64)>) -> Option<Series> {
+    let most = line.iter().map(|point| point.1).reduce(f64::max)?;
+    Some(Series::line(colour, format!("{name}: at most {} MB", units::decimal(most, 1)), line))
 }

@@ -1,11 +1,12 @@
 //! One plot: a frame with its axes, and what is drawn in it. Values in, pixels out.
 
+use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::Axis;
 use super::labels;
-use super::style::{AXIS, Area, Drawn, FAINT_INK, GRID, INK, LABEL, SIZE, SUBTITLE, TICK, TITLE, text, width};
+use super::style::{AXIS, Area, Drawn, FAINT_INK, GRID, INK, LABEL, SUBTITLE, TICK, TITLE, text, width};
 
 /// Pixels between two labels of lines.
 const LABEL_GAP: f64 = 24.0;
@@ -13,6 +14,10 @@ const LABEL_GAP: f64 = 24.0;
 const LABEL_AT: i32 = 50;
 /// Pixels of the line's own colour before its label; where lines end together the thin ties alone can't be followed.
 const SWATCH: i32 = 16;
+/// Pixels of a line of a legend.
+pub(super) const LEGEND_LINE: i32 = 28;
+/// Pixels between two plots of a chart, for the tick numbers and titles of the lower one.
+const PANEL_GAP: i32 = 64;
 /// Pixels that text of the bitmap backend stands too high beside the middle of what it names.
 const SINK: i32 = 2;
 
@@ -26,13 +31,35 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Leaves room for `labels` on the right, and for tick numbers and titles elsewhere.
-    pub(super) fn beside(labels: &[String], top: i32, bottom: i32) -> Self {
-        let widest = labels.iter().map(|label| width(label, LABEL)).max().unwrap_or(0);
-        // Labels are short; a very long one may be cut off rather than leave no plot.
-        let room = (widest + LABEL_AT + 18).clamp(40, 480);
-        Self { left: 90, top, right: SIZE.0.cast_signed() - room, bottom }
+    /// Part `index` of `count` equal ones, from the top.
+    pub(super) fn part(self, index: usize, count: usize) -> Self {
+        let (index, count) = (i32::try_from(index).unwrap_or(0), i32::try_from(count).unwrap_or(1).max(1));
+        let height = (self.bottom - self.top - PANEL_GAP * (count - 1)) / count;
+        let top = self.top + index * (height + PANEL_GAP);
+        Self { top, bottom: top + height, ..self }
     }
+}
+
+/// Where a plot ends on the right that has `labels` beside it, on a chart of `whole` pixels.
+pub(super) fn beside(labels: &[(&str, RGBColor)], whole: i32) -> i32 {
+    let widest = labels.iter().map(|(label, _)| width(label, LABEL)).max().unwrap_or(0);
+    // Labels are short; a very long one may be cut off rather than leave no plot.
+    whole - (widest + LABEL_AT + 18).clamp(40, 480)
+}
+
+/// Writes `labels` below each other at the top of a chart and returns where they end.
+pub(super) fn legend<DB: DrawingBackend>(
+    root: &Area<DB>,
+    labels: &[(&str, RGBColor)],
+) -> Result<i32, DrawingAreaErrorKind<DB::ErrorType>> {
+    let mut y = 14;
+    for (label, colour) in labels {
+        root.draw(&PathElement::new(vec![(24, y), (24 + SWATCH, y)], colour.stroke_width(3)))?;
+        let style = text(LABEL, INK, HPos::Left, VPos::Center);
+        root.draw(&Text::new((*label).to_owned(), (24 + SWATCH + 10, y + SINK), style))?;
+        y += LEGEND_LINE;
+    }
+    Ok(y)
 }
 
 /// A label for the end of a line.
@@ -49,10 +76,9 @@ pub(super) fn heading<DB: DrawingBackend>(root: &Area<DB>, title: &str, subtitle
     root.draw(&Text::new(subtitle.to_owned(), (24, 52), text(SUBTITLE, FAINT_INK, HPos::Left, VPos::Top)))
 }
 
-/// In the middle of a chart that has nothing to show: why.
-pub(super) fn empty<DB: DrawingBackend>(root: &Area<DB>, why: &str) -> Drawn<DB> {
-    let (x, y) = (SIZE.0.cast_signed() / 2, SIZE.1.cast_signed() / 2);
-    root.draw(&Text::new(why.to_owned(), (x, y), text(LABEL, FAINT_INK, HPos::Center, VPos::Center)))
+/// At the middle of a chart that has nothing to show: why.
+pub(super) fn empty<DB: DrawingBackend>(root: &Area<DB>, middle: (i32, i32), why: &str) -> Drawn<DB> {
+    root.draw(&Text::new(why.to_owned(), middle, text(LABEL, FAINT_INK, HPos::Center, VPos::Center)))
 }
 
 /// A frame with axes.

@@ -11,9 +11,6 @@ pub(super) type Area<DB> = DrawingArea<DB, Shift>;
 /// The outcome of drawing.
 pub(super) type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 
-/// Width and height of every chart in pixels.
-pub(super) const SIZE: (u32, u32) = (1_200, 700);
-
 /// The family as it stands in the SVG: Inter where it is installed, else what the page has. PNGs always use the
 /// bundled one, which is registered under this whole name.
 const FAMILY: &str = "Inter, Helvetica, Arial, sans-serif";
@@ -35,6 +32,8 @@ pub(super) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 pub(super) const FAINT_INK: RGBColor = RGBColor(0x66, 0x66, 0x66);
 /// Grid lines.
 pub(super) const GRID: RGBColor = RGBColor(0xe2, 0xe2, 0xe2);
+/// Every other phase of a run.
+pub(super) const SHADE: RGBColor = RGBColor(0xf4, 0xf4, 0xf4);
 /// Axes.
 pub(super) const AXIS: RGBColor = RGBColor(0x88, 0x88, 0x88);
 
@@ -54,6 +53,9 @@ pub(super) const SERVER: RGBColor = BLUE;
 pub(super) const SWARM: RGBColor = VERMILLION;
 /// The kernel's colour in every chart.
 pub(super) const KERNEL: RGBColor = GREEN;
+
+/// The colour of what failed.
+pub(super) const FAILED: RGBColor = RGBColor(0x00, 0x00, 0x00);
 
 /// Colours for lines without one of their own, in order.
 pub(super) fn colour(index: usize) -> RGBColor {

@@ -1,14 +1,13 @@
-//! Tap round trips by percentile, on the axis that users of HdrHistogram know: each step to the right has a tenth of
-//! the samples beyond it.
+//! Tap round trips: by percentile, on the axis that users of HdrHistogram know (each step to the right has a tenth of the
+//! samples beyond it), and over time.
 
 use hdrhistogram::Histogram;
 use holdline_record::RunFolder;
-use plotters::prelude::*;
 
-use super::Chart;
 use super::axis::{Axis, Tick};
-use super::plot::{EndLabel, Frame, Plot, empty, heading};
-use super::style::{Area, Drawn, colour};
+use super::chart::{Chart, Panel, Series};
+use super::style::{GREEN, SERVER, VERMILLION, colour};
+use super::timeline::Timeline;
 use crate::facts::{Facts, PhaseTaps};
 use crate::report::units;
 use crate::stats;
@@ -18,39 +17,84 @@ const POINTS_A_DECADE: u32 = 40;
 /// Decades at most: with 10 samples beyond each percentile, 10^10 taps.
 const DECADES: u32 = 9;
 
-/// The chart.
-pub(super) struct TapChart {
-    subtitle: String,
-    lines: Vec<Line>,
+/// By percentile, a line for each tap phase.
+pub(super) fn by_percentile(run: &RunFolder, facts: &Facts) -> Chart {
+    let lines = facts.taps.iter().enumerate().filter_map(|(index, phase)| phase_line(index, phase)).collect();
+    percentiles(format!("{} – {COVERS}", run.manifest.run), lines)
 }
 
-struct Line {
-    colour: RGBColor,
-    label: String,
-    /// log10 of 1/(1-p), and log10 of milliseconds.
-    points: Vec<(f64, f64)>,
-}
+/// What the chart by percentile covers.
+pub(super) const COVERS: &str = "intended send to acknowledgement; drawn as far as 10 taps lie beyond";
 
-impl TapChart {
-    /// Takes what it shows out of `facts`.
-    pub(super) fn of(run: &RunFolder, facts: &Facts) -> Self {
-        let subtitle =
-            format!("{} – intended send to acknowledgement; drawn as far as 10 taps lie beyond", run.manifest.run);
-        let lines = facts.taps.iter().enumerate().filter_map(|(index, phase)| line(index, phase)).collect();
-        Self { subtitle, lines }
+/// The chart by percentile of these lines.
+pub(super) fn percentiles(subtitle: String, lines: Vec<Series>) -> Chart {
+    let decades = lines.iter().flat_map(|line| &line.line).map(|point| point.0).fold(0.0, f64::max);
+    Chart {
+        name: "taps",
+        title: "Tap round trip by percentile",
+        subtitle,
+        x: percentile_axis(decades),
+        bands: Vec::new(),
+        panels: vec![Panel::log10("round trip, ms (logarithmic)", lines)],
+        vertical_grid: true,
+        nothing: "Too few taps were acknowledged to draw a percentile.",
     }
 }
 
 /// None when there are too few taps even for a median.
-fn line(index: usize, phase: &PhaseTaps) -> Option<Line> {
-    let points = curve(&phase.round_trips);
-    let max = stats::max(&phase.round_trips).filter(|_| points.len() > 1)?;
-    let label = format!("{} taps/s: max {}", units::rate(phase.rate), units::ms(max));
-    Some(Line { colour: colour(index), label, points })
+fn phase_line(index: usize, phase: &PhaseTaps) -> Option<Series> {
+    let line = curve(&phase.round_trips);
+    let max = stats::max(&phase.round_trips).filter(|_| line.len() > 1)?;
+    Some(Series::line(colour(index), format!("{} taps/s: max {}", units::rate(phase.rate), units::ms(max)), line))
+}
+
+/// Over time: the maximum of each interval, percentiles over as many intervals as they need.
+pub(super) fn over_time(run: &RunFolder) -> Chart {
+    let time = Timeline::of(run);
+    let line = |name: &str, colour, least: u64, of: &dyn Fn(&Histogram<u64>) -> Option<u64>| {
+        let points = windows(run, &time, least)
+            .into_iter()
+            .filter_map(|(at, histogram)| Some((at, (of(&histogram)?.max(1) as f64 / 1e3).log10())))
+            .collect::<Vec<_>>();
+        (!points.is_empty()).then(|| Series::line(colour, name.to_owned(), points))
+    };
+    let lines = [
+        line("max of each interval", VERMILLION, 1, &stats::max),
+        line("p99", GREEN, stats::P99 * stats::SAMPLES_BEYOND, &|trips| stats::percentile(trips, stats::P99)),
+        line("p50", SERVER, stats::P50 * stats::SAMPLES_BEYOND, &|trips| stats::percentile(trips, stats::P50)),
+    ];
+    time.chart(
+        "taps-over-time",
+        "Tap round trip over the run",
+        "a percentile takes as many seconds together as give it 10 samples beyond",
+        vec![Panel::log10("round trip, ms (logarithmic)", lines.into_iter().flatten().collect())],
+        "No tap was acknowledged.",
+    )
+}
+
+/// Neighbouring intervals of one phase together, until each window has `least` samples; what is left over at the end of a
+/// phase is too little to say something.
+fn windows(run: &RunFolder, time: &Timeline<'_>, least: u64) -> Vec<(f64, Histogram<u64>)> {
+    let mut windows = Vec::new();
+    let mut open: Vec<&holdline_record::HlogInterval> = Vec::new();
+    for interval in &run.taps {
+        if open.first().is_some_and(|first| first.tag != interval.tag) {
+            open.clear();
+        }
+        open.push(interval);
+        let samples: u64 = open.iter().map(|interval| interval.histogram.len()).sum();
+        if samples >= least {
+            let (from, to) = (open[0].start, interval.start + interval.duration);
+            let middle = time.seconds_of_log(from + to.saturating_sub(from) / 2);
+            windows.push((middle, stats::merge(open.iter().map(|interval| &interval.histogram))));
+            open.clear();
+        }
+    }
+    windows
 }
 
 /// Every percentile that enough samples lie beyond, from the smallest value on.
-fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
+pub(super) fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     let samples = histogram.len() as f64;
     (0..=POINTS_A_DECADE * DECADES)
         .map(|nth| f64::from(nth) / f64::from(POINTS_A_DECADE))
@@ -83,33 +127,6 @@ fn nines_text(nines: u32) -> String {
         1 => "90%".to_owned(),
         2 => "99%".to_owned(),
         more => format!("99.{}%", "9".repeat(usize::try_from(more - 2).unwrap_or(0))),
-    }
-}
-
-impl Chart for TapChart {
-    const NAME: &'static str = "taps";
-
-    fn draw<DB: DrawingBackend>(&self, root: &Area<DB>) -> Drawn<DB> {
-        heading(root, "Tap round trip by percentile", &self.subtitle)?;
-        if self.lines.is_empty() {
-            return empty(root, "Too few taps were acknowledged to draw a percentile.");
-        }
-        let labels: Vec<String> = self.lines.iter().map(|line| line.label.clone()).collect();
-        let points = || self.lines.iter().flat_map(|line| &line.points);
-        let decades = points().map(|point| point.0).fold(0.0, f64::max);
-        let smallest = points().map(|point| point.1).fold(f64::INFINITY, f64::min);
-        let largest = points().map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);
-        let y = Axis::log10("round trip, ms (logarithmic)", 10_f64.powf(smallest), 10_f64.powf(largest));
-        let plot = Plot::new(root, Frame::beside(&labels, 134, 622), percentile_axis(decades), y);
-        plot.vertical_grid()?;
-        plot.axes(true)?;
-        for line in &self.lines {
-            plot.line(&line.points, line.colour)?;
-        }
-        let ends = self.lines.iter().filter_map(|line| {
-            Some(EndLabel { at: *line.points.last()?, text: line.label.clone(), colour: line.colour })
-        });
-        plot.end_labels(&ends.collect::<Vec<_>>())
     }
 }
 

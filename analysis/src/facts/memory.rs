@@ -26,7 +26,15 @@ pub(crate) struct Memory {
     /// One point a level, in the order of levels.
     pub(crate) points: Vec<Point>,
     /// The line through those with connections, or why there is none.
-    pub(crate) fit: Result<Line, NoFit>,
+    pub(crate) fit: Result<Fit, NoFit>,
+}
+
+/// A line through the levels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Fit {
+    pub(crate) line: Line,
+    /// The 95% interval of its slope over the levels of this run.
+    pub(crate) slope_interval: (f64, f64),
 }
 
 /// Why there is no line.
@@ -62,7 +70,7 @@ impl Point {
 /// Readings by level and sample.
 type Readings = BTreeMap<u32, BTreeMap<u64, Point>>;
 
-fn fit(points: &[Point]) -> Result<Line, NoFit> {
+fn fit(points: &[Point]) -> Result<Fit, NoFit> {
     let loaded: Vec<Point> = points.iter().copied().filter(|point| point.connections > 0).collect();
     let no_fit =
         NoFit { levels: loaded.len(), connections: loaded.iter().map(|point| point.connections).max().unwrap_or(0) };
@@ -70,7 +78,8 @@ fn fit(points: &[Point]) -> Result<Line, NoFit> {
         return Err(no_fit);
     }
     let loaded: Vec<_> = loaded.iter().map(|point| (point.connections as f64, point.bytes as f64)).collect();
-    stats::theil_sen(&loaded).ok_or(no_fit)
+    let line = stats::theil_sen(&loaded).ok_or(no_fit)?;
+    Ok(Fit { line, slope_interval: stats::theil_sen_interval(&loaded).ok_or(no_fit)? })
 }
 
 /// User memory of a role's processes against the connections they say they hold.
@@ -172,7 +181,7 @@ mod tests {
     fn the_empty_level_is_no_part_of_the_line() {
         let mut points = staircase(10, 3_000);
         points.insert(0, Point { connections: 0, bytes: 900_000_000 });
-        let line = fit(&points).unwrap();
+        let line = fit(&points).unwrap().line;
         assert!((line.slope - 29.0).abs() < 1e-9, "{line:?}");
         points.truncate(8);
         assert_eq!(fit(&points), Err(NoFit { levels: 7, connections: 21_000 }));
@@ -182,6 +191,6 @@ mod tests {
     fn one_disturbed_level_in_ten_does_not_move_the_slope() {
         let mut points = staircase(10, 3_000);
         points[4].bytes += 50_000_000;
-        assert!((fit(&points).unwrap().slope - 29.0).abs() < 1e-6);
+        assert!((fit(&points).unwrap().line.slope - 29.0).abs() < 1e-6);
     }
 }

@@ -83,7 +83,10 @@ const FIGURES: [Figure; 22] = [
 ];
 
 /// One row of a report.
+#[derive(Debug, Clone)]
 pub(super) struct Row {
+    /// Its dotted name in `summary.json`.
+    pub(super) name: String,
     pub(super) label: String,
     pub(super) value: String,
     /// The figure of elsewhere; empty where there is none.
@@ -97,20 +100,28 @@ pub(super) fn rows(summary: &Summary, references: &[Reference]) -> Vec<Row> {
     let values = serde_json::to_value(summary).unwrap_or(Value::Null);
     let known = FIGURES.iter().map(|figure| {
         let matching: Vec<&Reference> = references.iter().filter(|reference| reference.figure == figure.name).collect();
-        row(figure.label, figure.unit, figure.covers, value(&values, figure.name), &matching)
+        row(figure.name, figure.label, figure.unit, figure.covers, value(&values, figure.name), &matching)
     });
     let other = references.iter().filter(|reference| FIGURES.iter().all(|figure| figure.name != reference.figure));
     let other = other.map(|reference| {
-        row(&reference.figure, Unit::of(&reference.figure), "", value(&values, &reference.figure), &[reference])
+        row(
+            &reference.figure,
+            &reference.figure,
+            Unit::of(&reference.figure),
+            "",
+            value(&values, &reference.figure),
+            &[reference],
+        )
     });
     known.chain(other).collect()
 }
 
-fn row(label: &str, unit: Unit, covers: &str, value: Option<f64>, references: &[&Reference]) -> Row {
+fn row(name: &str, label: &str, unit: Unit, covers: &str, value: Option<f64>, references: &[&Reference]) -> Row {
     let join = |texts: Vec<&str>| texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
     let elsewhere = join(references.iter().map(|reference| reference.covers.as_str()).collect());
     let elsewhere = if elsewhere.is_empty() { elsewhere } else { format!("reference: {elsewhere}") };
     Row {
+        name: name.to_owned(),
         label: label.to_owned(),
         value: value.map_or_else(|| UNKNOWN.to_owned(), |value| unit.text(value)),
         reference: join(references.iter().map(|reference| reference.value.as_str()).collect()),

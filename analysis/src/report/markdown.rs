@@ -7,10 +7,11 @@ use holdline_record::{Environment, Manifest};
 use super::figures::{self, Row};
 use super::{UNKNOWN, headline, units};
 use crate::Summary;
+use crate::charts::Chart;
 use crate::summary::{TapRate, TapTotals};
 
 /// The whole document.
-pub(crate) fn markdown(summary: &Summary, manifest: &Manifest) -> String {
+pub(crate) fn markdown(summary: &Summary, manifest: &Manifest, charts: &[Chart]) -> String {
     let mut text =
         format!("# {}: {}\n\nRun `{}`.\n", line(&summary.name), headline(summary.verdict), code(&summary.run));
     list(&mut text, "Reasons", &summary.reasons);
@@ -21,10 +22,10 @@ pub(crate) fn markdown(summary: &Summary, manifest: &Manifest) -> String {
         text.push_str("\n## Taps by rate\n\nRound trip from the intended send to the acknowledgement, by the alerter's clock.\n\n");
         tap_table(&mut text, &summary.taps.by_rate);
     }
-    text.push_str(
-        "\n## Charts\n\n![Memory against connections](charts/memory.svg)\n\n![CPU over the run](charts/cpu.svg)\n\n\
-         ![Tap round trip by percentile](charts/taps.svg)\n",
-    );
+    text.push_str("\n## Charts\n");
+    for chart in charts {
+        push(&mut text, format_args!("\n![{}](charts/{}.svg)\n", chart.title, chart.name));
+    }
     environment(&mut text, manifest);
     text
 }

@@ -1,10 +1,14 @@
 //! A summary for people: Markdown for the run folder, plain text for the terminal.
 
+mod comparison;
 mod figures;
+mod html;
 mod markdown;
 mod terminal;
 pub(crate) mod units;
 
+pub(crate) use comparison::{comparison_html, comparison_markdown, comparison_table};
+pub(crate) use html::html;
 pub(crate) use markdown::markdown;
 pub use terminal::table;
 

@@ -22,11 +22,12 @@ pub fn table(summary: &Summary, manifest: &Manifest) -> String {
     let heading = ["figure", "this run", "reference"].map(str::to_owned);
     let rows = figures::rows(summary, &manifest.plan.references);
     let rows = rows.into_iter().map(|row| [row.label, row.value, row.reference]);
-    text.push_str(&align(std::iter::once(heading).chain(rows).collect()));
+    text.push_str(&align(&std::iter::once(heading).chain(rows).collect::<Vec<_>>(), true));
     if !summary.taps.by_rate.is_empty() {
         text.push('\n');
         let heading = ["taps/s", "sent", "acknowledged", "p50", "p99", "max", "other outcomes"].map(str::to_owned);
-        text.push_str(&align(std::iter::once(heading).chain(summary.taps.by_rate.iter().map(tap_row)).collect()));
+        let rates = std::iter::once(heading).chain(summary.taps.by_rate.iter().map(tap_row));
+        text.push_str(&align(&rates.collect::<Vec<_>>(), true));
     }
     text
 }
@@ -45,18 +46,18 @@ fn tap_row(rate: &TapRate) -> [String; 7] {
     ]
 }
 
-/// Columns as wide as their widest cell: the first and the last to the left, numbers to the right.
-fn align<const N: usize>(rows: Vec<[String; N]>) -> String {
-    let mut widths = [0; N];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
+/// Columns as wide as their widest cell: the first to the left, and with `words_last` the last; numbers to the right.
+pub(super) fn align<R: AsRef<[String]>>(rows: &[R], words_last: bool) -> String {
+    let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+    let mut widths = vec![0; columns];
+    for (width, cell) in rows.iter().flat_map(|row| row.as_ref().iter().enumerate()) {
+        widths[width] = widths[width].max(cell.chars().count());
     }
     let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
-            if column == 0 || column == N - 1 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+    for row in rows {
+        let cells = row.as_ref().iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            let left = column == 0 || words_last && column + 1 == columns;
+            if left { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
         });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
@@ -71,7 +72,7 @@ mod tests {
     #[test]
     fn columns_align() {
         let rows = [["figure", "value", "note"], ["a", "1", ""], ["longer", "12,345", "x"]];
-        let rows = rows.map(|row| row.map(str::to_owned)).to_vec();
-        assert_eq!(align(rows), "figure   value  note\na            1\nlonger  12,345  x\n");
+        let rows = rows.map(|row| row.map(str::to_owned));
+        assert_eq!(align(&rows, true), "figure   value  note\na            1\nlonger  12,345  x\n");
     }
 }

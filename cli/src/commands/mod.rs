@@ -8,7 +8,7 @@ mod server;
 mod swarm;
 
 pub(crate) use alerter::alerter;
-pub(crate) use analyze::analyze;
+pub(crate) use analyze::{analyze, analyze_one};
 pub(crate) use role::role;
 pub(crate) use run::run;
 pub(crate) use server::server;

@@ -8,7 +8,7 @@ use holdline_record::Build;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::arguments::RunArguments;
-use crate::commands::analyze;
+use crate::commands::analyze_one;
 use crate::drive::StopSignals;
 use crate::progress::Watcher;
 use crate::status::{Failure, Status};
@@ -45,7 +45,7 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<Status, Failure> {
     if let Some(cut) = played.cut {
         eprintln!("holdline: the run was cut short: {cut}");
     }
-    analyze(&folder)
+    analyze_one(&folder)
 }
 
 fn lacking(shortfalls: &[Shortfall]) -> anyhow::Error {
