@@ -164,6 +164,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_line_and_its_interval_are_those_of_another_implementation() {
+        // scipy.stats.theilslopes(y, x, 0.95) of scipy 1.x: slope, low_slope, high_slope.
+        let noise = [3100, -4096, 8192, 100, -2000, 12_288, -8192, 500, 4096, -700, 0, 20_480];
+        let mut points: Vec<(f64, f64)> = (1..=12_u32)
+            .zip(noise)
+            .map(|(i, noise)| (f64::from(i) * 2750.0, 2e6 + 60.0 * f64::from(i) * 2750.0 + f64::from(noise)))
+            .collect();
+        for expected in [
+            [60.137_787_878_787, 59.627_636_363_636, 60.744_727_272_727],
+            [59.967_099_567_099, 57.856_727_272_727, 60.893_672_727_272],
+        ] {
+            let (low, high) = theil_sen_interval(&points).unwrap();
+            let found = [theil_sen(&points).unwrap().slope, low, high];
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{found:?} {expected:?}");
+            // Two outliers, as the second row of expectations.
+            points[4].1 += 5e6;
+            points[9].1 -= 3e6;
+        }
+        assert_eq!(theil_sen_interval(&[(1.0, 1.0)]), None);
+        assert_eq!(theil_sen_interval(&[(1.0, f64::NAN), (2.0, 1.0)]), None);
+    }
+
     fn samples(count: u64) -> Histogram<u64> {
         let mut histogram = holdline_record::new_histogram();
         for value in 1..=count {

@@ -1,4 +1,4 @@
-//! `.hlog` files: the interval log format of HdrHistogram, readable by its usual viewers.
+//! `.hlog` files: the interval log format of HdrHistogram, readable by its usual viewers (which want V2 compressed).
 //!
 //! Values are microseconds. The maximum in each line is in milliseconds, as those viewers expect.
 
@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::interval_log::{
     IntervalLogHistogram, IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
 };
-use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer, V2Serializer};
 
 use crate::RecordError;
 
@@ -73,7 +73,7 @@ impl HlogWriter {
         writeln!(file, "#[Histogram log format version 1.3]")?;
         writeln!(file, "#[Values are microseconds]")?;
         let mut header = Vec::new();
-        let mut serializer = V2Serializer::new();
+        let mut serializer = V2DeflateSerializer::new();
         IntervalLogWriterBuilder::new()
             .with_start_time(std::time::UNIX_EPOCH + Duration::from_micros(wall_us))
             .with_max_value_divisor(1000.0)
@@ -102,7 +102,7 @@ impl HlogWriter {
             )
         })?;
         let mut line = Vec::new();
-        let mut serializer = V2Serializer::new();
+        let mut serializer = V2DeflateSerializer::new();
         let start = Duration::from_micros(start_us.saturating_sub(self.base_us));
         // A log writer of its own for each line keeps the borrow of the serializer out of this struct; it writes its
         // header lines (comments) only when told to.

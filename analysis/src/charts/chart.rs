@@ -84,7 +84,20 @@ impl Panel {
         Self { y: Axis::from_zero(title, largest, 5), series }
     }
 
-    /// The same on a logarithmic scale. Values are log10 of what is shown.
+    /// As [`from_zero`](Self::from_zero), with room at the top for the names of phases.
+    pub(super) fn from_zero_below_names(title: &str, series: Vec<Series>) -> Self {
+        let largest = series.iter().flat_map(Series::values).fold(0.0, f64::max);
+        Self { y: Axis::from_zero(title, largest * 1.12, 5), series }
+    }
+
+    /// As [`log10`](Self::log10), with room at the top for the names of phases.
+    pub(super) fn log10_below_names(title: &str, series: Vec<Series>) -> Self {
+        let values = || series.iter().flat_map(Series::values);
+        let (smallest, largest) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+        Self { y: Axis::log10(title, 10_f64.powf(smallest), 10_f64.powf(largest) * 1.6), series }
+    }
+
+    /// On a logarithmic scale. Values are log10 of what is shown.
     pub(super) fn log10(title: &str, series: Vec<Series>) -> Self {
         let values = || series.iter().flat_map(Series::values);
         let (smallest, largest) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));

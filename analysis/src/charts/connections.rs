@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use holdline_record::{Event, GroupStep, Role, RunFolder};
 
+use super::axis::Axis;
 use super::chart::{Chart, Panel, Series};
 use super::style::{FAILED, GREEN, SERVER, SWARM, VERMILLION};
 use super::timeline::Timeline;
@@ -32,7 +33,7 @@ pub(super) fn over_time(run: &RunFolder) -> Chart {
         "connections",
         "Connections over the run",
         "registered connections, by the count of each side; dots are failed attempts, at the end of their step",
-        vec![Panel::from_zero("connections", series)],
+        vec![Panel::from_zero_below_names("connections", series)],
         "No sample counts connections.",
     )
 }
@@ -71,13 +72,11 @@ pub(super) fn connecting(run: &RunFolder) -> Chart {
         Panel::from_zero("registered a second of connecting", rates.into_iter().collect()),
         Panel::log10("SYN to Registered, ms (logarithmic)", latencies(run, &time)),
     ];
-    time.chart(
-        "connecting",
-        "Connecting",
-        "each step by itself; a percentile with fewer than 10 samples beyond it is not drawn",
-        panels,
-        "No step of the staircase has registrations.",
-    )
+    let covers = "each step by itself; a percentile with fewer than 10 samples beyond it is not drawn";
+    let whole = time.chart("connecting", "Connecting", covers, panels, "No step of the staircase has registrations.");
+    // Only the climb: what comes after it has no connecting in it.
+    let end = steps.last().map_or(1.0, |step| step.0);
+    Chart { x: Axis::up_to("time from the start, s", end, 10), bands: Vec::new(), ..whole }
 }
 
 /// Registrations of a step a second, from its first SYN to its last outcome.

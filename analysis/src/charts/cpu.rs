@@ -27,7 +27,7 @@ pub(super) fn over_time(run: &RunFolder, facts: &Facts) -> Chart {
         "cpu",
         "CPU over the run",
         "100% is one core; on one host the split between roles is approximate",
-        vec![Panel::from_zero("CPU, % of one core", lines.into_iter().flatten().collect())],
+        vec![Panel::from_zero_below_names("CPU, % of one core", lines.into_iter().flatten().collect())],
         "There are no two samples to tell CPU from.",
     )
 }

@@ -85,8 +85,8 @@ pub(super) fn over_time(run: &RunFolder, facts: &Facts) -> Chart {
     };
     let user = [user(Role::Server, "server", SERVER), user(Role::Swarm, "swarm", SWARM)];
     let panels = vec![
-        Panel::from_zero(KERNEL_TITLE, last_value("kernel", KERNEL, kernel).into_iter().collect()),
-        Panel::from_zero(USER_TITLE, user.into_iter().flatten().collect()),
+        Panel::from_zero_below_names(KERNEL_TITLE, last_value("kernel", KERNEL, kernel).into_iter().collect()),
+        Panel::from_zero_below_names(USER_TITLE, user.into_iter().flatten().collect()),
     ];
     let covers = "socket slab caches of the whole host; Pss_Anon + Pss_Shmem of each role";
     time.chart("memory-over-time", "Memory over the run", covers, panels, "There is no sample.")

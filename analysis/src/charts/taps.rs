@@ -67,7 +67,7 @@ pub(super) fn over_time(run: &RunFolder) -> Chart {
         "taps-over-time",
         "Tap round trip over the run",
         "a percentile takes as many seconds together as give it 10 samples beyond",
-        vec![Panel::log10("round trip, ms (logarithmic)", lines.into_iter().flatten().collect())],
+        vec![Panel::log10_below_names("round trip, ms (logarithmic)", lines.into_iter().flatten().collect())],
         "No tap was acknowledged.",
     )
 }

@@ -37,11 +37,11 @@ pub(crate) fn html(summary: &Summary, manifest: &Manifest, charts: &[Chart]) -> 
         (sentences("Reasons", &summary.reasons))
         (cards(summary, &rows))
         (sentences("Warnings", &summary.warnings))
-        section { h2 { "Figures" } (figure_table(&rows)) }
+        section { h2 { "Charts" } @for figure in &figures { (figure) } }
+        section { h2 { "All figures" } (figure_table(&rows)) }
         @if !summary.taps.by_rate.is_empty() {
             section { h2 { "Taps by rate" } (tap_table(&summary.taps.by_rate)) }
         }
-        section { h2 { "Charts" } @for figure in &figures { (figure) } }
         section { h2 { "Environment" } (environment(manifest)) }
         section { h2 { "Experiment" } p { "As resolved, with defaults and overrides." } pre { (experiment(manifest)) } }
         section { h2 { "Make it again" } pre { (manifest.command) } }
@@ -107,8 +107,14 @@ fn cards(summary: &Summary, rows: &[Row]) -> Markup {
                 @if let Some(row) = rows.iter().find(|row| row.name == name) {
                     li {
                         (row.label)
-                        strong { (row.value) @if name == "connections.held" { " of " (promised) } }
+                        strong { (row.value) @if name == "connections.held" { small { " of " (promised) } } }
                         @if !row.reference.is_empty() { small { "reference: " (row.reference) } }
+                        @if let Some(total) = total_of(name).and_then(|name| rows.iter().find(|row| row.name == name)) {
+                            small {
+                                (total.value) " in all"
+                                @if !total.reference.is_empty() { "; reference: " (total.reference) }
+                            }
+                        }
                     }
                 } @else if let Some(rate) = summary.taps.by_rate.iter().max_by(|a, b| a.rate.total_cmp(&b.rate)) {
                     li {
@@ -122,6 +128,16 @@ fn cards(summary: &Summary, rows: &[Row]) -> Markup {
     }
 }
 
+/// The figure in all beside which a figure per connection stands.
+fn total_of(name: &str) -> Option<&'static str> {
+    match name {
+        "server.user_bytes_per_connection" => Some("server.user_bytes_total"),
+        "swarm.user_bytes_per_connection" => Some("swarm.user_bytes_total"),
+        "kernel.bytes_per_connection_pair" => Some("kernel.bytes_total"),
+        _ => None,
+    }
+}
+
 fn figure_table(rows: &[Row]) -> Markup {
     markup! {
         table {
@@ -130,7 +146,7 @@ fn figure_table(rows: &[Row]) -> Markup {
                 @for row in rows {
                     tr {
                         th scope="row" { (row.label) small { (row.covers) } }
-                        td { (row.value) }
+                        td.value { (row.value) }
                         td { (row.reference) }
                     }
                 }
@@ -157,7 +173,7 @@ fn tap_table(rates: &[TapRate]) -> Markup {
     let duration: Cell = |rate| format!("{} s", units::rate(rate.duration_s));
     let others: Cell = |rate| other_outcomes(&rate.counts);
     let row = |name: &str, cells: Vec<String>| {
-        markup! { tr { th scope="row" { (name) } @for cell in cells { td { (cell) } } } }
+        markup! { tr { th scope="row" { (name) } @for cell in cells { td.value { (cell) } } } }
     };
     markup! {
         table {

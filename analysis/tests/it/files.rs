@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use holdline_analysis::{AnalysisError, CHARTS, SUMMARY_JSON, SUMMARY_MD, Summary, Verdict, analyze, table};
-use holdline_record::{EVENTS, Event, HOST, Phase, RunFolder, SAMPLES, TAP_HLOG, TapPhase};
+use holdline_analysis::{
+    AnalysisError, CHARTS, REPORT_HTML, SUMMARY_JSON, SUMMARY_MD, Summary, Verdict, analyze, compare, table,
+};
+use holdline_record::{CONNECT_HLOG, EVENTS, Event, HOST, Phase, RunFolder, SAMPLES, TAP_HLOG, TapPhase};
 
 use crate::synthetic::Synthetic;
 
-const CHART_NAMES: [&str; 3] = ["memory", "cpu", "taps"];
+const CHART_NAMES: [&str; 7] =
+    ["memory", "taps", "cpu", "memory-over-time", "connections", "connecting", "taps-over-time"];
 
 fn written(change: impl Fn(&mut Synthetic)) -> tempfile::TempDir {
     let mut run = Synthetic::good();
@@ -20,6 +23,18 @@ fn written_run(run: &Synthetic) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     run.write(folder.path());
     folder
+}
+
+/// The report, which must be whole, hold every chart twice, and need nothing from outside.
+fn report(folder: &Path) -> String {
+    let html = fs::read_to_string(folder.join(REPORT_HTML)).unwrap();
+    assert!(html.starts_with("<!DOCTYPE html>") && html.ends_with("</html>"));
+    assert_eq!(html.matches("<svg role=\"img\"").count(), 2 * CHART_NAMES.len());
+    assert_eq!(html.matches("<figure").count(), CHART_NAMES.len());
+    for outside in ["<script", "<link", "<img", " src=\"", "url("] {
+        assert!(!html.contains(outside), "{outside}");
+    }
+    html
 }
 
 /// Whether every chart is there in both forms and shows more than a white page.
@@ -52,6 +67,12 @@ fn a_good_run_gets_its_summary_and_charts() {
     assert!(json.contains("\"verdict\": \"held\"") && json.contains("\"schema_version\": 1"));
     assert_charts(folder.path());
     assert_eq!(leftovers(folder.path()), Vec::<String>::new());
+    let html = report(folder.path());
+    for words in
+        ["held: the promise was kept", "33,000", "1,560 B", "experiments/33k.toml --seed 7", "net.core.somaxconn"]
+    {
+        assert!(html.contains(words), "{words}");
+    }
     // Again, on its own results.
     assert_eq!(analyze(folder.path()).unwrap(), summary);
 }
@@ -100,6 +121,59 @@ fn a_run_cut_short_in_the_middle_of_a_row_is_analysed() {
     assert!(summary.reasons[0].contains("cut short"), "{:#?}", summary.reasons);
     assert!(summary.server.user_bytes_per_connection.is_some());
     assert_charts(folder.path());
+    assert!(report(folder.path()).contains("cut short"));
+}
+
+#[test]
+fn a_record_of_hardly_anything_still_has_a_report() {
+    let folder = written(|run| {
+        run.samples.clear();
+        run.host.clear();
+        run.drop_events(|event| !matches!(event, Event::Started { .. }));
+    });
+    for name in [TAP_HLOG, CONNECT_HLOG] {
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    assert_eq!(analyze(folder.path()).unwrap().verdict, Verdict::Invalid);
+    let html = report(folder.path());
+    assert!(html.contains("tap.hlog") && html.contains("No tap was acknowledged."), "{html}");
+}
+
+#[test]
+fn text_from_a_record_is_not_markup() {
+    let folder = written(|run| {
+        run.manifest.command = "<script>alert(1)</script>".to_owned();
+        run.event(Event::Warning { message: "</title><img src=x>".to_owned() });
+    });
+    analyze(folder.path()).unwrap();
+    assert!(report(folder.path()).contains("&lt;script&gt;"));
+}
+
+#[test]
+fn rows_of_two_runs_and_files_beyond_reason_are_refused() {
+    let mixed = written(|run| run.samples.last_mut().unwrap().run = "another".to_owned());
+    let summary = analyze(mixed.path()).unwrap();
+    assert_eq!(summary.verdict, Verdict::Invalid);
+    assert!(summary.reasons[0].contains("rows of the run \"another\""), "{:#?}", summary.reasons);
+    let huge = written(|_| {});
+    fs::File::options().write(true).open(huge.path().join(SAMPLES)).unwrap().set_len(1 << 30).unwrap();
+    let summary = analyze(huge.path()).unwrap();
+    assert!(summary.reasons[0].contains("larger than 512 MB"), "{:#?}", summary.reasons);
+}
+
+#[test]
+fn several_runs_are_laid_over_each_other() {
+    let (one, other) = (written(|_| {}), written(|run| run.rename("other")));
+    let out = tempfile::tempdir().unwrap();
+    let folders = [one.path().to_owned(), other.path().to_owned()];
+    let comparison = compare(&folders, out.path()).unwrap();
+    assert_eq!(comparison.summaries.len(), 2);
+    assert!(comparison.table.lines().any(|line| line.starts_with("Server memory per connection ")));
+    let html = fs::read_to_string(comparison.page).unwrap();
+    assert_eq!(html.matches("<svg role=\"img\"").count(), 4);
+    assert!(html.contains("33k (1)") && html.contains("33k (2)"));
+    let same = compare(&[one.path().to_owned(), one.path().to_owned()], out.path()).unwrap_err();
+    assert!(same.to_string().contains("the same run"), "{same}");
 }
 
 #[test]

@@ -264,6 +264,14 @@ impl Synthetic {
         });
     }
 
+    /// Makes it another run, in every row.
+    pub(crate) fn rename(&mut self, name: &str) {
+        self.manifest.run = name.to_owned();
+        self.samples.iter_mut().for_each(|row| row.run = name.to_owned());
+        self.host.iter_mut().for_each(|row| row.run = name.to_owned());
+        self.events.iter_mut().for_each(|row| row.run = name.to_owned());
+    }
+
     /// Changes the counts of a tap phase.
     pub(crate) fn change_taps(&mut self, wanted: u32, change: impl Fn(&mut TapCounts, &mut u64)) {
         self.change_events(|event| {
