@@ -54,7 +54,7 @@ pub enum AlerterError {
         why: String,
     },
     /// The service wants no more alerters.
-    #[error("{target} refused the alerter: {}", .reason.label())]
+    #[error("{target} refused the alerter: {}; it takes 64 alerters at once, or is shutting down", .reason.label())]
     Refused {
         /// The address.
         target: std::net::SocketAddr,
@@ -142,19 +142,16 @@ async fn greeting(stream: &TcpStream, target: std::net::SocketAddr) -> Result<Ve
                     return Err(AlerterError::Refused { target, reason });
                 }
                 // Anything else behind the greeting stays to be read.
-                let taken = Frames::new(&inbox);
-                let taken = first_frame_bytes(taken);
+                let mut greeting = Frames::new(&inbox);
+                greeting.next();
+                let taken = greeting.taken();
                 inbox.drain(..taken);
                 return Ok(inbox);
             }
+            Some(Ok(Frame::Refused { reason, .. })) => return Err(AlerterError::Refused { target, reason }),
             Some(Ok(_)) => return Err(wrong("its first frame is not a Hello of version 1".into())),
         }
     }
-}
-
-fn first_frame_bytes(mut frames: Frames<'_>) -> usize {
-    frames.next();
-    frames.taken()
 }
 
 impl Alerter {

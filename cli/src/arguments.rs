@@ -99,7 +99,7 @@ pub(crate) struct ServerArguments {
     /// How long clients get to leave by themselves when the server is stopped.
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
     pub(crate) drain_timeout: Duration,
-    /// What a client that is refused or sent away is told to wait at least.
+    /// What a client that is refused, or sent away by a shutdown, is told to wait at least.
     #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
     pub(crate) retry_after: Duration,
     /// Bytes kept for a client that does not read, before taps to it are overloaded.

@@ -41,6 +41,14 @@ impl StopSignals {
 /// How often a role is asked how far it is.
 const ASK_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How a role came to its end.
+pub(crate) struct Driven<T> {
+    /// Its last word; none if it went without one.
+    pub(crate) result: Option<T>,
+    /// Whether a signal asked it to stop.
+    pub(crate) interrupted: bool,
+}
+
 /// Hands the role's reports to `hear` until it is done or the role is gone; each stop signal becomes a `stop` order.
 /// Meanwhile the role is given `ask` from time to time, if there is such an order.
 pub(crate) async fn drive<O: Serialize, R: DeserializeOwned, T>(
@@ -48,10 +56,10 @@ pub(crate) async fn drive<O: Serialize, R: DeserializeOwned, T>(
     stop: &O,
     ask: Option<&O>,
     mut hear: impl FnMut(R) -> Next<T>,
-) -> std::io::Result<Option<T>> {
+) -> std::io::Result<Driven<T>> {
     let mut signals = StopSignals::new()?;
     let mut reports = Vec::new();
-    let mut stop_at = None;
+    let (mut stop_at, mut interrupted) = (None, false);
     let mut tick = interval(ASK_INTERVAL);
     loop {
         let waiting = async {
@@ -61,8 +69,13 @@ pub(crate) async fn drive<O: Serialize, R: DeserializeOwned, T>(
             }
         };
         tokio::select! {
-            heard = role.next(&mut reports) => if heard.is_err() && reports.is_empty() { return Ok(None) },
-            _ = signals.next() => role.push(stop),
+            heard = role.next(&mut reports) => if heard.is_err() && reports.is_empty() {
+                return Ok(Driven { result: None, interrupted });
+            },
+            _ = signals.next() => {
+                interrupted = true;
+                role.push(stop);
+            }
             _ = tick.tick() => ask.into_iter().for_each(|ask| role.push(ask)),
             () = waiting => {
                 stop_at = None;
@@ -73,7 +86,7 @@ pub(crate) async fn drive<O: Serialize, R: DeserializeOwned, T>(
             match hear(report) {
                 Next::Go => {}
                 Next::StopIn(span) => stop_at = Some(Instant::now() + span),
-                Next::Done(result) => return Ok(Some(result)),
+                Next::Done(result) => return Ok(Driven { result: Some(result), interrupted }),
             }
         }
     }

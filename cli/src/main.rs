@@ -6,6 +6,7 @@ mod drive;
 mod progress;
 mod status;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -14,7 +15,7 @@ use crate::arguments::{Arguments, Command};
 use crate::status::{Failure, Status};
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
@@ -22,10 +23,18 @@ fn main() -> ExitCode {
         Err(error) => Err(anyhow::Error::from(error).context("can't start a runtime").into()),
     };
     let status = result.unwrap_or_else(|failure| {
-        eprintln!("holdline: {:#}", failure.error);
+        eprintln!("holdline: {}", describe(&failure.error));
         failure.status
     });
     status.into()
+}
+
+/// An error with its causes, each said once: some messages have their cause in them already.
+fn describe(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 async fn dispatch(command: Command) -> Result<Status, Failure> {

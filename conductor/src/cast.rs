@@ -384,9 +384,7 @@ impl Cast {
 
     /// Waits until the processes that said their last word have ended, and kills those that do not.
     pub(crate) async fn retire(&mut self) {
-        if let Some(mut alerter) = self.alerter.take() {
-            alerter.part.member.retire(END_PATIENCE).await;
-        }
+        self.retire_alerter().await;
         for mut group in self.groups.drain(..) {
             group.part.member.retire(END_PATIENCE).await;
         }
@@ -430,7 +428,9 @@ fn hear_server(
             let workers = reports.iter().map(|worker| (worker.pid, worker.registered)).collect();
             *answer = Answer { seq, total, workers };
         }
-        server::Report::WorkerReplaced { worker, how, .. } => {
+        // The next answer to a question has its process.
+        server::Report::WorkerReplaced { .. } => {}
+        server::Report::WorkerLost { worker, how } => {
             news.push(News::WorkerLost { role: Role::Server, who: format!("worker {worker} of the server"), how });
         }
         server::Report::Drained => return true,

@@ -99,12 +99,13 @@ fn against(plan: &Plan, grants: Grants) -> Vec<Shortfall> {
 /// What does not stop a run but shapes its figures.
 pub(crate) fn warnings(plan: &Plan) -> Vec<String> {
     let mut warnings = Vec::new();
-    let queue = environment::accept_queue_limit();
-    let window = i64::from(plan.experiment.swarm.window);
-    if i64::from(queue.min(plan.server.backlog)) < window {
+    let (limit, backlog) = (environment::accept_queue_limit(), plan.server.backlog);
+    let (queue, window) = (i64::from(limit.min(backlog)), i64::from(plan.experiment.swarm.window));
+    if queue < window {
+        let raise = if limit < backlog { format!("`sysctl net.core.somaxconn={backlog}`, or ") } else { String::new() };
         warnings.push(format!(
-            "The accept queue holds {queue} (net.core.somaxconn) and {window} connections are set up at once: it may overflow; \
-             `sysctl net.core.somaxconn=4096`, or set swarm.window lower."
+            "The accept queue holds {queue} connections and {window} are set up at once: it may overflow; {raise}set \
+             swarm.window lower."
         ));
     }
     if network::read().slab(&["TCP"]).is_none() {

@@ -61,24 +61,21 @@ pub struct Promise {
     pub within: Duration,
 }
 
-/// What is measured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Target {
+/// What kind of service is measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetKind {
     /// The reference service, started by the run and ended by it.
-    Holdline(Holdline),
+    #[default]
+    Holdline,
 }
 
-impl Default for Target {
-    fn default() -> Self {
-        Self::Holdline(Holdline::default())
-    }
-}
-
-/// Settings of the reference service; those left out are `holdline server`'s own.
+/// What is measured. Settings of the reference service that are left out are `holdline server`'s own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Holdline {
+pub struct Target {
+    /// The kind of service.
+    pub kind: TargetKind,
     /// Where clients connect; with port 0 the kernel chooses a free one.
     pub listen: std::net::SocketAddr,
     /// Where alerts come in; with port 0 the kernel chooses a free one.
@@ -100,11 +97,12 @@ pub struct Holdline {
     pub tap_timeout: Duration,
 }
 
-impl Default for Holdline {
+impl Default for Target {
     fn default() -> Self {
         let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let server = holdline_server::Config::default();
         Self {
+            kind: TargetKind::default(),
             listen: any_port,
             alerts: any_port,
             max_connections: None,

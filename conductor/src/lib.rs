@@ -17,8 +17,8 @@ mod progress;
 
 pub use check::{Shortfall, check};
 pub use experiment::{
-    Alerter, Experiment, ExperimentError, Group, Holdline, Promise, Reconnect, Reference, Sampling, Staircase, Swarm,
-    Taps, Target,
+    Alerter, Experiment, ExperimentError, Group, Promise, Reconnect, Reference, Sampling, Staircase, Swarm, Taps,
+    Target, TargetKind,
 };
 pub use plan::Plan;
 pub use play::{Cut, Options, Played, RunError, run};

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use holdline_host::limits;
-use holdline_host::ports::{PortPlan, Sources};
+use holdline_host::ports::{PlanError, PortPlan, Sources, automatic_range};
 use holdline_record as record;
 
 use crate::check::Shortfall;
-use crate::experiment::{Experiment, ExperimentError, Group, Taps, Target};
+use crate::experiment::{Experiment, ExperimentError, Group, Taps};
 
 /// Stands for a port that is not known before the server listens; the plan only counts destinations.
 const SOME_PORT: u16 = 1;
@@ -57,10 +57,10 @@ impl Plan {
         let groups = planned_groups(&experiment, server.listen, open_files)?;
         let levels = levels(experiment.promise.connections, experiment.staircase.levels);
         let plan = Self { server, server_workers, groups, levels, experiment };
-        for taps in &plan.experiment.taps {
+        for (index, taps) in plan.experiment.taps.iter().enumerate() {
             plan.alerter(taps, 0, plan.server.alerts)
                 .validate()
-                .map_err(|error| ExperimentError::value("[[taps]] and [alerter]:", error.to_string()))?;
+                .map_err(|error| refused(&format!("taps.{index}:"), &error, false))?;
         }
         Ok(plan)
     }
@@ -88,13 +88,6 @@ impl Plan {
     #[must_use]
     pub fn grace(&self) -> Duration {
         self.server.tap_timeout + Duration::from_secs(2)
-    }
-
-    /// How much of the run is planned: the hold. Building up comes on top.
-    #[must_use]
-    pub fn hold(&self) -> Duration {
-        let taps = self.experiment.taps.iter().map(|taps| taps.duration).sum();
-        self.experiment.promise.hold.max(taps)
     }
 
     /// What analysis needs to know.
@@ -185,14 +178,15 @@ fn micros(duration: Duration) -> u64 {
 /// Names become names of folders and tags of histograms.
 fn check_names(experiment: &Experiment) -> Result<(), ExperimentError> {
     let good = |name: &str| {
-        !name.is_empty() && name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        starts_well && name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     };
     let groups = experiment.swarm.groups.iter().map(|group| ("swarm.group.name", group.name.as_str()));
     for (setting, name) in std::iter::once(("name", experiment.name.as_str())).chain(groups) {
         if !good(name) {
             return Err(ExperimentError::value(
                 setting,
-                format!("is {name:?}; use up to 64 letters, digits, '-', '_' and '.'"),
+                format!("is {name:?}; use up to 64 letters, digits, '-', '_' and '.', the first a letter or digit"),
             ));
         }
     }
@@ -279,7 +273,7 @@ fn check_staircase(experiment: &Experiment) -> Result<(), ExperimentError> {
 }
 
 fn server_config(experiment: &Experiment) -> holdline_server::Config {
-    let Target::Holdline(target) = &experiment.target;
+    let target = &experiment.target;
     holdline_server::Config {
         listen: target.listen,
         alerts: target.alerts,
@@ -298,15 +292,25 @@ fn planned_groups(
     open_files: u64,
 ) -> Result<Vec<PlannedGroup>, ExperimentError> {
     let swarm = &experiment.swarm;
-    let mut sources: Sources = swarm.sources.parse().map_err(|error: holdline_host::ports::PlanError| {
-        ExperimentError::value("swarm.sources:", error.to_string())
-    })?;
+    let target = SocketAddr::new(listen.ip(), listen.port().max(SOME_PORT));
+    let mut sources: Sources = swarm.sources.parse().map_err(|error: PlanError| refused("[swarm]", &error, false))?;
+    // Groups whose sources are chosen for them may share one: there must be ports for all together.
+    if let (Sources::Auto, Some(first)) = (&sources, swarm.groups.first()) {
+        PortPlan::new(Sources::Auto, vec![target], first.start_id, experiment.promise.connections, &automatic_range())
+            .map_err(|error| refused("[swarm]", &error, true))?;
+    }
     let parts = u32::try_from(swarm.groups.len()).unwrap_or(u32::MAX);
     let windows = limits::split_evenly(u64::from(swarm.window), parts);
+    if swarm.window < parts {
+        return Err(ExperimentError::value(
+            "swarm.window",
+            format!("is {}: each of {parts} groups needs one", swarm.window),
+        ));
+    }
     let mut planned = Vec::new();
     for (group, window) in swarm.groups.iter().zip(windows) {
         let config = holdline_swarm::Config {
-            connect: vec![SocketAddr::new(listen.ip(), listen.port().max(SOME_PORT))],
+            connect: vec![target],
             start_id: group.start_id,
             connections: group.connections,
             sources: sources.clone(),
@@ -341,10 +345,33 @@ fn give_sources(config: holdline_swarm::Config, ports: &PortPlan, sources: &mut 
 
 fn refused(who: &str, error: &dyn std::error::Error, of_host: bool) -> ExperimentError {
     if of_host {
-        ExperimentError::Host(Shortfall::new(format!("{who} {error}")))
+        ExperimentError::Host(Shortfall::new(format!("{who} {}", in_terms_of_experiments(&error.to_string()))))
     } else {
-        ExperimentError::value(who, error.to_string())
+        ExperimentError::value(who, in_terms_of_experiments(&error.to_string()))
     }
+}
+
+/// The roles name their settings as the command line does; here they are named as in an experiment.
+fn in_terms_of_experiments(message: &str) -> String {
+    const SETTINGS: [(&str, &str); 16] = [
+        ("--max-connections", "target.max_connections"),
+        ("--workers", "target.workers"),
+        ("--idle-timeout", "target.idle_timeout"),
+        ("--register-deadline", "target.register_deadline"),
+        ("--tap-timeout", "target.tap_timeout"),
+        ("--connections", "connections"),
+        ("--start-id", "start_id"),
+        ("--sources", "swarm.sources"),
+        ("--processes", "swarm.processes"),
+        ("--window", "swarm.window"),
+        ("--connect-timeout and --register-timeout", "swarm.connect_timeout and swarm.register_timeout"),
+        ("--rate", "rate"),
+        ("--duration", "for"),
+        ("--timeout", "promise.within"),
+        ("--payload-bytes", "alerter.payload_bytes"),
+        ("if it is yours, say so with --allow-public-target", "choose another target.listen"),
+    ];
+    SETTINGS.iter().fold(message.to_owned(), |text, (flag, setting)| text.replace(flag, setting))
 }
 
 /// `count` even steps up to `total`.
@@ -409,12 +436,10 @@ pub(crate) mod tests {
             (Box::new(|e| e.sampling.interval = Duration::from_secs(9)), "sampling.interval"),
             (Box::new(|e| e.swarm.sources = "nowhere".into()), "nowhere"),
             (Box::new(|e| e.swarm.sources = "127.1.0.1".into()), "source ports"),
-            (Box::new(|e| e.swarm.rate = Some(-1.0)), "--rate"),
-            (Box::new(|e| e.taps.push(Taps { rate: 0.0, duration: Duration::from_secs(1) })), "--rate"),
-            (
-                Box::new(|e| e.target = Target::Holdline(crate::Holdline { workers: Some(1), ..Default::default() })),
-                "--workers 2",
-            ),
+            (Box::new(|e| e.swarm.rate = Some(-1.0)), "rate must be"),
+            (Box::new(|e| e.swarm.window = 2), "swarm.window"),
+            (Box::new(|e| e.taps.push(Taps { rate: 0.0, duration: Duration::from_secs(1) })), "taps.0: rate"),
+            (Box::new(|e| e.target.workers = Some(1)), "target.workers 2"),
         ] {
             let message = message(change);
             assert!(message.contains(words), "{words:?} is not in {message:?}");
@@ -430,6 +455,12 @@ pub(crate) mod tests {
         };
         assert!(host(64, "auto"));
         assert!(host(20_000, "127.1.0.1"));
+        let mut elsewhere = experiment(&[(0, 11_000), (11_000, 11_000), (22_000, 11_000)]);
+        elsewhere.target.listen = "[::1]:0".parse().unwrap();
+        assert!(
+            matches!(Plan::new(elsewhere, 20_000).unwrap_err(), ExperimentError::Host(_)),
+            "one source for all groups"
+        );
         assert!(!host(20_000, "nonsense"));
     }
 

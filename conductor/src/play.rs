@@ -224,7 +224,22 @@ impl Player<'_> {
         }
         let bound = self.plan.experiment.staircase.step_timeout;
         self.until("a step of the staircase (staircase.step_timeout)", bound, |cast| !cast.growing()).await?;
+        if self.plan.experiment.swarm.reconnect.is_some() {
+            self.wait_for_the_late(target, Instant::now() + bound).await?;
+        }
         self.reached(step, target)
+    }
+
+    /// Gives clients whose first attempt failed the time to come back.
+    async fn wait_for_the_late(&mut self, target: u64, deadline: Instant) -> Result<(), Cut> {
+        while Instant::now() < deadline {
+            let seq = self.answers().await?;
+            if self.cast.swarm_counts(seq).is_some_and(|counts| counts.registered >= target) {
+                break;
+            }
+            self.pass(ASK_INTERVAL).await?;
+        }
+        Ok(())
     }
 
     /// Records what a step came to.
@@ -338,7 +353,18 @@ impl Player<'_> {
             }
             self.journal.event(Event::Interrupted { why: cut.to_string() })?;
         }
-        if let Err(hurry) = self.stop().await {
+        let mut stopped = self.stop().await;
+        if let (None, Err(Cut::Interrupted(why))) = (&cut, &stopped) {
+            // What was promised is measured, and things are ending anyway: only a second interrupt is in a hurry.
+            (self.watch)(Progress::Warning(format!(
+                "{why}; connections are being closed, once more to kill all processes"
+            )));
+            stopped = self.stop().await;
+        }
+        if let Err(hurry) = stopped {
+            if let Cut::Gone { role, who, how } = &hurry {
+                self.journal.event(Event::ProcessLost { role: *role, who: who.clone(), how: how.clone() })?;
+            }
             self.cast.kill();
             self.journal.event(Event::Warning {
                 message: format!("Connections were not closed in order, their processes were killed: {hurry}."),
@@ -468,7 +494,8 @@ impl Player<'_> {
             () = self.cast.ready() => {}
             () = tokio::time::sleep_until(deadline) => {}
         }
-        self.cast.hear().into_iter().try_for_each(|news| self.learn(news))
+        // All of it is learnt, also what came behind a reason to end the run.
+        self.cast.hear().into_iter().map(|news| self.learn(news)).fold(Ok(()), Result::and)
     }
 
     fn learn(&mut self, news: News) -> Result<(), Cut> {

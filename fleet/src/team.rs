@@ -129,6 +129,11 @@ impl<Out: Serialize, In: DeserializeOwned> Team<Out, In> {
         heard
     }
 
+    /// How a worker ended, if it has.
+    pub fn ended(&mut self, worker: usize) -> Option<Exit> {
+        self.seats[worker].member.ended()
+    }
+
     /// How a worker ended; see [`Member::reap`], which may block for a moment.
     pub fn reap(&mut self, worker: usize) -> Exit {
         self.seats[worker].member.reap()

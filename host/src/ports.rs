@@ -18,8 +18,8 @@ pub const FILL_PERCENT: u64 = 40;
 /// The kernel's default for net.ipv4.ip_local_port_range, for hosts where it can't be read.
 const DEFAULT_RANGE: RangeInclusive<u16> = 32_768..=60_999;
 
-/// Most addresses taken from a block: beyond a million nothing is gained, and a /8 of IPv6 would never end.
-const MAX_SOURCES: usize = 1 << 20;
+/// Most addresses taken from blocks: with all their ports, hundreds of millions of connections.
+const MAX_SOURCES: usize = 1 << 16;
 
 /// First address of the automatic sources on loopback; 127.0.x.y is left to services.
 const FIRST_LOOPBACK: u32 = u32::from_be_bytes([127, 1, 0, 0]);
@@ -226,18 +226,6 @@ impl PortPlan {
     /// The most connections the sources give below the cliff.
     fn capacity(&self) -> Option<u64> {
         Some(self.source_count().unwrap_or(1).saturating_mul(self.per_source()))
-    }
-
-    /// Clients in the plan.
-    #[must_use]
-    pub fn connections(&self) -> u64 {
-        self.connections
-    }
-
-    /// The destinations.
-    #[must_use]
-    pub fn targets(&self) -> &[SocketAddr] {
-        &self.targets
     }
 
     /// Source and destination of the client of number `index` (0 for `start_id`).

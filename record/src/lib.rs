@@ -25,7 +25,7 @@ mod writer;
 pub use counts::{AlertCounts, Causes, ServerCounts, SwarmCounts, TapCounts};
 pub use event::{Event, EventRow, GroupStep, Phase};
 pub use hlog::{HlogInterval, HlogWriter, decode_histogram, encode_histogram, new_histogram, read_hlog};
-pub use labels::explain;
+pub use labels::{explain, is_of_generator};
 pub use manifest::{Build, Environment, Group, Manifest, Plan, Promise, Reference, TapPhase};
 pub use reader::{Problem, RunFolder};
 pub use rows::{HostRow, Role, SampleRow};

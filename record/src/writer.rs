@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// The operating system refused.
-    #[error("can't {action} {path}: {error}{hint}", path = path.display(), hint = hint(error))]
+    #[error("can't {action} {path}: {error}{hint}", path = path.display(), hint = hint(action, error))]
     Io {
         /// What was attempted.
         action: &'static str,
@@ -56,8 +56,9 @@ impl RecordError {
     }
 }
 
-fn hint(error: &io::Error) -> &'static str {
+fn hint(action: &str, error: &io::Error) -> &'static str {
     match error.kind() {
+        _ if action == "read" => "",
         io::ErrorKind::StorageFull => {
             "; free some space or name another folder with --out (what was recorded so far is kept)"
         }
@@ -103,12 +104,6 @@ impl RunWriter {
             taps: hlog(TAP_HLOG)?,
             folder: folder.to_owned(),
         })
-    }
-
-    /// The folder.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// Writes the rows of one sample and flushes them.

@@ -32,7 +32,7 @@ pub struct Config {
     pub tap_timeout: Duration,
     /// How long clients get to leave by themselves when the server shuts down.
     pub drain_timeout: Duration,
-    /// What a client that was refused or sent away is told to wait before it comes back.
+    /// What a client that was refused, or sent away by a shutdown, is told to wait before it comes back.
     pub retry_after: Duration,
     /// Bytes kept for one client that does not read, before a tap to it is overloaded.
     pub max_unsent_per_connection_bytes: u32,
@@ -72,7 +72,7 @@ pub enum ConfigError {
     /// The workers can't hold that many under the limit of open files.
     #[error(
         "--max-connections {asked} does not fit: {workers} worker(s) hold {each} each under the limit of {limit} open \
-         files per process; use --workers {needed} (or auto), or raise the limit (`ulimit -n`, LimitNOFILE=)"
+         files per process; use --workers {needed}, or leave it out, or raise the limit (`ulimit -n`, LimitNOFILE=)"
     )]
     OpenFiles {
         /// Connections asked for.
@@ -127,7 +127,9 @@ impl Config {
             return Err(ConfigError::NoConnections);
         }
         self.validate_times()?;
-        let each = limits::connections_per_worker(open_files).min(u64::from(crate::directory::MAX_SLOTS));
+        // A slot is a descriptor's number, so those that are no connections count too.
+        let most = u64::from(crate::directory::MAX_SLOTS) - limits::RESERVED_FILES;
+        let each = limits::connections_per_worker(open_files).min(most);
         if each == 0 {
             return Err(ConfigError::NoFiles { limit: open_files });
         }
@@ -170,6 +172,7 @@ mod tests {
             (33_000, None, 20_000, Ok(2)),
             (33_000, Some(5), 20_000, Ok(5)),
             (1_000_000, None, 1_048_576, Ok(1)),
+            (1_048_576, None, 2_000_000, Ok(2)),
             (0, None, 20_000, Err(ConfigError::NoConnections)),
             (1, None, 100, Err(ConfigError::NoFiles { limit: 100 })),
             (1, Some(9999), 20_000, Err(ConfigError::TooManyWorkers(9999, 4096))),

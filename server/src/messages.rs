@@ -48,14 +48,19 @@ pub enum Report {
         /// By worker.
         workers: Vec<WorkerReport>,
     },
-    /// A worker ended and was started again.
+    /// A worker ended that should not have.
+    WorkerLost {
+        /// Its number.
+        worker: u32,
+        /// How it ended.
+        how: String,
+    },
+    /// A worker that had ended was started again.
     WorkerReplaced {
         /// Its number.
         worker: u32,
         /// The new process.
         pid: u32,
-        /// How the old one ended.
-        how: String,
     },
     /// All clients are gone; the last message.
     Drained,

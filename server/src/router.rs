@@ -1,6 +1,7 @@
 //! Which alert goes where: the directory, the alerts in flight, and what each message of a worker means for them. No I/O.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use holdline_protocol::Outcome;
 use holdline_record::AlertCounts;
@@ -45,6 +46,9 @@ pub(crate) struct Router {
     /// The `seq` of each worker's last `Joined`.
     seen: Vec<u32>,
     in_flight: HashMap<u64, InFlight>,
+    /// When the answer of a worker is overdue, and for which alert; in order.
+    deadlines: VecDeque<(u64, u64)>,
+    patience_us: u64,
     max_in_flight: u64,
     next_token: u64,
     counts: AlertCounts,
@@ -52,12 +56,15 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    /// No client yet; at most `max_in_flight` alerts wait for their outcome.
-    pub(crate) fn new(workers: usize, max_in_flight: u64) -> Self {
+    /// No client yet; at most `max_in_flight` alerts wait for their outcome, each at most for `patience`: longer than a
+    /// worker needs to find out that a tap has timed out.
+    pub(crate) fn new(workers: usize, max_in_flight: u64, patience: Duration) -> Self {
         Self {
             directory: Directory::new(workers),
             seen: vec![0; workers],
             in_flight: HashMap::new(),
+            deadlines: VecDeque::new(),
+            patience_us: u64::try_from(patience.as_micros()).unwrap_or(u64::MAX),
             max_in_flight,
             next_token: 0,
             counts: AlertCounts::default(),
@@ -100,8 +107,15 @@ impl Router {
         }
     }
 
+    /// Alerts whose worker has not answered in time: it hangs, and its clients with it.
+    pub(crate) fn expire(&mut self, now_us: u64) {
+        while let Some((_, token)) = self.deadlines.pop_front_if(|(deadline, _)| *deadline <= now_us) {
+            self.settled(token, Outcome::TimedOut);
+        }
+    }
+
     /// An alert came in. `has_room` says whether a worker takes more orders.
-    pub(crate) fn alert(&mut self, alert: Alert, has_room: impl Fn(usize) -> bool) {
+    pub(crate) fn alert(&mut self, alert: Alert, now_us: u64, has_room: impl Fn(usize) -> bool) {
         self.counts.received += 1;
         let Alert { from, alert_id, client_id, wait_for_ack, payload } = alert;
         let in_flight = InFlight { from, alert_id, client_id, wait_for_ack, worker: 0, moves: 0 };
@@ -109,6 +123,7 @@ impl Router {
             return self.conclude(&in_flight, Outcome::Overloaded);
         }
         self.next_token += 1;
+        self.deadlines.push_back((now_us.saturating_add(self.patience_us), self.next_token));
         self.route(self.next_token, in_flight, payload, has_room);
     }
 
@@ -117,6 +132,8 @@ impl Router {
         if let Some(alert) = self.in_flight.remove(&token) {
             self.conclude(&alert, outcome);
         }
+        // Deadlines of alerts that are settled leave at once where they are the oldest; others when their time comes.
+        while self.deadlines.pop_front_if(|(_, token)| !self.in_flight.contains_key(token)).is_some() {}
     }
 
     /// The client was not where the directory said when the alert came there. What the worker said before this has

@@ -28,6 +28,8 @@ const TICK: Duration = STALL;
 const MAX_QUEUED_BYTES: usize = 8 << 20;
 /// A worker that ends is started again after this long: one that ends at once must not be started in a loop.
 const RESTART_INTERVAL: Duration = Duration::from_secs(1);
+/// How long after the bound on taps a worker must have told what became of one.
+const ROUTER_PATIENCE: Duration = Duration::from_secs(1);
 /// Length of the accept queue of the alert interface.
 const ALERT_BACKLOG: i32 = 128;
 
@@ -62,6 +64,8 @@ type Worker = Member<ToWorker, FromWorker>;
 struct Known {
     /// When it ended, or could last not be started again.
     ended: Option<Instant>,
+    /// It ended when it should not have, and the parent was not told yet.
+    untold: bool,
     /// What it counted when last asked.
     counts: ServerCounts,
 }
@@ -176,7 +180,11 @@ impl Prepared {
         }
         let supervisor = Supervisor {
             turns: Turns::new(self.config.max_connections, quotas),
-            router: Router::new(self.workers.len(), self.config.max_alerts_in_flight),
+            router: Router::new(
+                self.workers.len(),
+                self.config.max_alerts_in_flight,
+                self.config.tap_timeout + ROUTER_PATIENCE,
+            ),
             known: std::iter::repeat_with(Known::default).take(self.workers.len()).collect(),
             config: self.config,
             program: self.program,
@@ -215,6 +223,7 @@ impl Supervisor {
                 return Ok(());
             }
             if self.draining && self.workers.is_down() {
+                self.tell_losses(true);
                 self.parent.push(&Report::Drained);
                 let _ = self.parent.flush_all().await;
                 return Ok(());
@@ -231,13 +240,17 @@ impl Supervisor {
                     }
                 },
                 Some(question) = questions.recv() => self.ask(Asker::Metrics(question)),
-                _ = tick.tick() => self.restart_workers(),
+                _ = tick.tick() => {
+                    self.router.expire(mono_us());
+                    self.tell_losses(false);
+                    self.restart_workers();
+                }
             }
             // Whatever a worker told before an alert was sent is heard before the alert is routed.
             let alerts = self.senders.receive();
             self.hear_workers();
             for alert in alerts {
-                self.router.alert(alert, has_room(&self.workers));
+                self.router.alert(alert, mono_us(), has_room(&self.workers));
             }
             self.deliver();
             if self.parent.receive(&mut orders).is_err() {
@@ -344,7 +357,7 @@ impl Supervisor {
     /// A worker has ended: its clients are gone, and so are the alerts it had.
     fn worker_ended(&mut self, worker: usize) {
         // Its totals stay in the sum as far as they are known; what it held is lost.
-        let known = Known { ended: Some(Instant::now()), ..Known::default() };
+        let known = Known { ended: Some(Instant::now()), untold: !self.draining, ..Known::default() };
         let mut counts = std::mem::replace(&mut self.known[worker], known).counts;
         if counts.open > counts.ending {
             *counts.ended.entry("worker_lost".to_owned()).or_default() += counts.open - counts.ending;
@@ -359,26 +372,40 @@ impl Supervisor {
         }
     }
 
+    /// Tells the parent of workers that were lost, as soon as it is known how they ended; `now` waits for that.
+    fn tell_losses(&mut self, now: bool) {
+        for worker in 0..self.workers.len() {
+            if !self.known[worker].untold {
+                continue;
+            }
+            let how = if now { Some(self.workers.reap(worker)) } else { self.workers.ended(worker) };
+            let Some(how) = how else { continue };
+            self.known[worker].untold = false;
+            tracing::warn!("worker {worker} ended: {how}");
+            let worker = u32::try_from(worker).unwrap_or(u32::MAX);
+            self.parent.push(&Report::WorkerLost { worker, how: how.to_string() });
+        }
+    }
+
     /// Starts workers again that have ended. One that can't be started is tried again later: the others serve on.
     fn restart_workers(&mut self) {
         for worker in 0..self.workers.len() {
             let Some(since) = self.known[worker].ended else { continue };
-            if self.draining || since.elapsed() < RESTART_INTERVAL {
+            if self.draining || self.known[worker].untold || since.elapsed() < RESTART_INTERVAL {
                 continue;
             }
-            let how = self.workers.reap(worker).to_string();
             match start_worker(&self.program, &self.config, worker, &self.listener) {
                 Ok(member) => {
                     self.workers.replace(worker, member);
                     self.turns.restarted(worker);
                     self.known[worker].ended = None;
                     let pid = self.workers.pid(worker);
-                    tracing::warn!("worker {worker} ended ({how}); started again as process {pid}");
+                    tracing::warn!("worker {worker} started again as process {pid}");
                     let worker = u32::try_from(worker).unwrap_or(u32::MAX);
-                    self.parent.push(&Report::WorkerReplaced { worker, pid, how });
+                    self.parent.push(&Report::WorkerReplaced { worker, pid });
                 }
                 Err(error) => {
-                    tracing::warn!("worker {worker} ended ({how}) and is not started again yet: {error}");
+                    tracing::warn!("worker {worker} is not started again yet: {error}");
                     self.known[worker].ended = Some(Instant::now());
                 }
             }

@@ -38,6 +38,8 @@ struct Known {
     counts: SwarmCounts,
     /// The question it has answered.
     answered: u64,
+    /// It has said its last word.
+    stopped: bool,
 }
 
 struct Supervisor {
@@ -129,7 +131,8 @@ impl Supervisor {
         clients: Vec<u64>,
         parent: Channel<Report, Order>,
     ) -> Self {
-        let known = |clients| Known { clients, growing: false, counts: SwarmCounts::default(), answered: 0 };
+        let known =
+            |clients| Known { clients, growing: false, counts: SwarmCounts::default(), answered: 0, stopped: false };
         Self {
             connections,
             workers,
@@ -221,7 +224,10 @@ impl Supervisor {
                 known.counts = *counts;
                 known.answered = seq;
             }
-            FromWorker::Stopped(counts) => known.counts = *counts,
+            FromWorker::Stopped(counts) => {
+                known.counts = *counts;
+                known.stopped = true;
+            }
         }
     }
 
@@ -292,7 +298,8 @@ impl Supervisor {
             for (worker, heard) in self.workers.hear() {
                 match heard {
                     Heard::Said(message) => self.hear(worker, message),
-                    Heard::Ended => {}
+                    Heard::Ended if self.known[worker].stopped => {}
+                    Heard::Ended => self.worker_lost(worker),
                 }
             }
         }

@@ -84,19 +84,16 @@ fn fit(points: &[Point]) -> Result<Fit, NoFit> {
 
 /// User memory of a role's processes against the connections they say they hold.
 pub(crate) fn user(samples: &[SampleRow], role: Role) -> Memory {
-    let mut readings: BTreeMap<(u32, u64), (Option<u64>, u64)> = BTreeMap::new();
+    let connections = connections(samples, role);
+    let mut readings: BTreeMap<(u32, u64), u64> = BTreeMap::new();
     for row in samples.iter().filter(|row| row.role == role && row.phase == Phase::Level) {
         let Some(step) = row.step else { continue };
-        let (connections, bytes) = readings.entry((step, row.sample)).or_default();
-        // A supervisor holds none by design and says so with none; only a role without any count is unknown.
-        if let Some(own) = row.connections {
-            *connections = Some(connections.unwrap_or(0).saturating_add(own));
-        }
+        let bytes = readings.entry((step, row.sample)).or_default();
         *bytes = bytes.saturating_add(row.user_bytes());
     }
     let mut by_level = Readings::new();
-    for ((step, sample), (connections, bytes)) in readings {
-        if let Some(connections) = connections {
+    for ((step, sample), bytes) in readings {
+        if let Some(connections) = connections.get(&sample).copied() {
             by_level.entry(step).or_default().insert(sample, Point { connections, bytes });
         }
     }
@@ -117,16 +114,18 @@ pub(crate) fn kernel(samples: &[SampleRow], host: &[HostRow]) -> Memory {
     Memory::of(&by_level)
 }
 
-/// Connections of a role by sample, for samples in which any of its processes counted.
+/// Connections of a role by sample, for samples in which every worker of it counted. A supervisor holds none by design
+/// and says so with none; a worker that did not say makes the sum unknown, not smaller.
 pub(crate) fn connections(samples: &[SampleRow], role: Role) -> BTreeMap<u64, u64> {
-    let mut sums: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut sums: BTreeMap<u64, Option<u64>> = BTreeMap::new();
     for row in samples.iter().filter(|row| row.role == role) {
-        if let Some(own) = row.connections {
-            let sum = sums.entry(row.sample).or_default();
-            *sum = sum.saturating_add(own);
+        let counts = row.worker.is_some() || row.connections.is_some();
+        if counts {
+            let sum = sums.entry(row.sample).or_insert(Some(0));
+            *sum = sum.zip(row.connections).map(|(sum, own)| sum.saturating_add(own));
         }
     }
-    sums
+    sums.into_iter().filter_map(|(sample, sum)| Some((sample, sum?))).collect()
 }
 
 /// The kernel's socket memory before the first connection.

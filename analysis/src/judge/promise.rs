@@ -1,6 +1,6 @@
 //! What breaks the promise of a sound run.
 
-use holdline_record::{Role, RunFolder};
+use holdline_record::{Causes, Role, RunFolder, is_of_generator};
 
 use super::{causes, list};
 use crate::facts::{Facts, PhaseTaps};
@@ -30,11 +30,22 @@ fn fewer_held(run: &RunFolder, facts: &Facts) -> Option<String> {
     ))
 }
 
-/// Attempts that failed, by outcome and with what each means.
+/// Attempts that failed, by outcome and with what each means; without those that the generator could not make.
 pub(super) fn failed(facts: &Facts) -> Option<String> {
-    let swarm = facts.last_swarm.as_ref().filter(|swarm| swarm.failed() > 0)?;
-    let outcomes = causes(&swarm.outcomes, "registered");
-    Some(format!("{} connection attempts failed: {outcomes}.", units::count(swarm.failed())))
+    failures(facts, |label| !is_of_generator(label))
+}
+
+/// Attempts that failed with one of these outcomes.
+pub(super) fn failures(facts: &Facts, of: fn(&str) -> bool) -> Option<String> {
+    let outcomes = &facts.last_swarm.as_ref()?.outcomes;
+    let failed: Causes = outcomes
+        .iter()
+        .filter(|(label, count)| *label != "registered" && **count > 0 && of(label))
+        .map(|(label, count)| (label.clone(), *count))
+        .collect();
+    let count = failed.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
+    (count > 0)
+        .then(|| format!("{} connection attempts failed: {}.", units::count(count), causes(&failed, "registered")))
 }
 
 fn lost(facts: &Facts) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdline_record::{Event, HostRow, Phase, Role, RunFolder, ServerCounts, SwarmCounts};
+use holdline_record::{Event, HostRow, Phase, Role, RunFolder, ServerCounts, SwarmCounts, is_of_generator};
 
 use super::taps;
 use crate::facts::Facts;
@@ -22,6 +22,11 @@ pub(super) fn reasons(run: &RunFolder, facts: &Facts) -> Vec<String> {
     reasons.extend(hold_books(run));
     reasons.extend(hold_end(run, facts));
     reasons.extend(last_books(facts));
+    reasons.extend(
+        super::promise::failures(facts, is_of_generator)
+            .map(|failed| format!("The generator could not do what was asked of it: {failed}")),
+    );
+    reasons.extend(stop_books(run));
     reasons.extend(taps::reasons(run, facts));
     reasons.extend(connect_latencies(run, facts));
     reasons.extend(accept_queue(&run.host));
@@ -108,6 +113,26 @@ fn hold_end(run: &RunFolder, facts: &Facts) -> Vec<String> {
         ));
     }
     reasons
+}
+
+/// After the swarm has closed everything, nobody may believe in a connection.
+fn stop_books(run: &RunFolder) -> Option<String> {
+    let last = run.events.iter().rev().find_map(|row| match &row.event {
+        Event::Books { phase: Phase::Stop, server, swarm, .. } => Some((server.as_ref(), swarm.as_ref())),
+        _ => None,
+    });
+    match last {
+        Some((Some(server), Some(swarm))) if server.open == 0 && swarm.registered == 0 => None,
+        Some((Some(server), Some(swarm))) => Some(format!(
+            "After the swarm had closed its connections the server still counts {} and the swarm {}.",
+            units::count(server.open),
+            units::count(swarm.registered)
+        )),
+        _ => Some(
+            "The books after the connections were closed are missing, so nothing says that both sides saw them end."
+                .to_owned(),
+        ),
+    }
 }
 
 /// Each side's last books must add up by themselves, and both sides' must agree on the connections there ever were.

@@ -59,10 +59,10 @@ fn broken_promises_are_not_held() {
                 |run| {
                     run.change_books(None, |_, swarm| {
                         swarm.attempts_total += 12;
-                        swarm.outcomes.extend(causes(&[("reset", 4), ("no_port", 8)]));
+                        swarm.outcomes.extend(causes(&[("reset", 4), ("closed_by_server", 8)]));
                     });
                 },
-                "12 connection attempts failed: 8 no_port (no source port left",
+                "12 connection attempts failed: 8 closed_by_server (the service closed",
             ),
             (
                 "lost connections",
@@ -245,6 +245,26 @@ fn counts_that_contradict_each_other_are_invalid() {
                 "attempts without outcome",
                 |run| run.change_books(None, |_, swarm| swarm.attempts_total += 5),
                 "33005 connection attempts were begun, but 33000 have an outcome",
+            ),
+            (
+                "attempts that the generator could not make",
+                |run| {
+                    run.change_books(None, |_, swarm| {
+                        swarm.attempts_total += 8;
+                        swarm.outcomes.extend(causes(&[("no_port", 8)]));
+                    });
+                },
+                "The generator could not do what was asked of it: 8 connection attempts failed: 8 no_port",
+            ),
+            (
+                "connections that the server keeps",
+                |run| {
+                    run.change_books(Some(Phase::Stop), |server, _| {
+                        server.open = 500;
+                        *server.ended.get_mut("goodbye_of_client").unwrap() -= 500;
+                    });
+                },
+                "the server still counts 500 and the swarm 0",
             ),
             (
                 "connections that ended without a cause",

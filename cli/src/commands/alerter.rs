@@ -4,7 +4,7 @@ use holdline_fleet::Channel;
 use holdline_record::{decode_histogram, new_histogram};
 
 use crate::arguments::AlerterArguments;
-use crate::drive::{Next, drive};
+use crate::drive::{Driven, Next, drive};
 use crate::status::{Failure, Status};
 
 /// Taps as scheduled and prints what became of each alert.
@@ -36,10 +36,15 @@ pub(crate) async fn alerter(arguments: AlerterArguments) -> Result<Status, Failu
     });
     let (ran, driven) = tokio::join!(holdline_alerter::run(theirs), driving);
     ran?;
-    let outcome = driven?.context("the alerter ended without its outcome")?;
+    let Driven { result, interrupted } = driven?;
+    let outcome = result.context("the alerter ended without its outcome")?;
     println!("{}", serde_json::to_string(&outcome).context("can't write the outcome")?);
     if !trips.is_empty() {
         println!("round trip in us: p50 {}, max {}", trips.value_at_quantile(0.5), trips.max());
+    }
+    if interrupted {
+        eprintln!("interrupted: the schedule was not kept to its end");
+        return Ok(Status::Invalid);
     }
     let all = outcome.counts.acknowledged == outcome.counts.scheduled;
     Ok(if all { Status::Held } else { Status::NotHeld })

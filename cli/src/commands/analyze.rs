@@ -16,7 +16,7 @@ pub(crate) fn analyze(folders: &[PathBuf], out: &Path) -> Result<Status, Failure
 
 /// Judges a run folder, writes its summary, report and charts, and prints the table.
 pub(crate) fn analyze_one(folder: &Path) -> Result<Status, Failure> {
-    let summary = judge(folder).context("can't analyse the run")?;
+    let summary = judge(folder).map_err(anyhow::Error::from)?;
     let run = RunFolder::read(folder).context("can't read the run")?;
     print!("{}", table(&summary, &run.manifest));
     println!("\nReport, summary, charts and raw data: {}", folder.join(REPORT_HTML).display());
@@ -24,7 +24,7 @@ pub(crate) fn analyze_one(folder: &Path) -> Result<Status, Failure> {
 }
 
 fn analyze_several(folders: &[PathBuf], out: &Path) -> Result<Status, Failure> {
-    let comparison = compare(folders, out).context("can't compare the runs")?;
+    let comparison = compare(folders, out).map_err(anyhow::Error::from)?;
     print!("{}", comparison.table);
     println!("\nPage and charts: {}", comparison.page.display());
     let any = |verdict| comparison.summaries.iter().any(|summary| summary.verdict == verdict);

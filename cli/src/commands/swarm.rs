@@ -5,14 +5,14 @@ use holdline_record::{Causes, SwarmCounts, explain};
 use holdline_swarm::{Config, Order, Reconnect, Report, Step};
 
 use crate::arguments::SwarmArguments;
-use crate::drive::{Next, drive};
+use crate::drive::{Driven, Next, drive};
 use crate::progress::Watcher;
 use crate::status::{Failure, Status};
 
 /// Connects the clients, holds them, and prints the books.
 pub(crate) async fn swarm(arguments: SwarmArguments) -> Result<Status, Failure> {
     let (mut ours, theirs) = Channel::<Order, Report>::pair()?;
-    let (connections, hold) = (arguments.connections, arguments.hold);
+    let (connections, hold, reconnects) = (arguments.connections, arguments.hold, arguments.reconnect);
     ours.push(&Order::Start(Box::new(Config {
         connect: arguments.connect,
         start_id: arguments.start_id,
@@ -31,16 +31,20 @@ pub(crate) async fn swarm(arguments: SwarmArguments) -> Result<Status, Failure> 
     })));
     ours.push(&Order::Grow { to: connections });
     let mut watcher = Watcher::new(connections);
+    // Counted at the end of the climb and every moment after.
+    let mut held = 0;
     let driving = drive(ours, &Order::Stop, Some(&Order::Ask { seq: 0 }), |report| match report {
         Report::Ready { workers, plan, .. } => {
             watcher.line(&format!("{plan}; {} processes", workers.len()));
             Next::Go
         }
         Report::Counts { total, .. } => {
-            watcher.show(&Progress::Connections(total.registered));
+            held = total.registered;
+            watcher.show(&Progress::Connections(held));
             Next::Go
         }
         Report::Grown(step) => {
+            held = step.registered;
             watcher.line(&describe(&step));
             watcher.show(&Progress::Holding(hold));
             Next::StopIn(hold)
@@ -55,11 +59,20 @@ pub(crate) async fn swarm(arguments: SwarmArguments) -> Result<Status, Failure> 
     let (ran, driven) = tokio::join!(holdline_swarm::run(Program::current()?, theirs), driving);
     watcher.finish();
     ran?;
-    let counts = driven?.context("the swarm ended without its last counts")?;
+    let Driven { result, interrupted } = driven?;
+    let counts = result.context("the swarm ended without its last counts")?;
     println!("{}", serde_json::to_string(&counts).context("can't write the counts")?);
     explain_losses(&counts);
-    let stood = counts.outcomes.get("registered").copied().unwrap_or(0);
-    let kept = counts.failed() == 0 && counts.lost_unasked() == 0 && stood == connections;
+    if interrupted {
+        eprintln!("interrupted: the hold was not kept to its end");
+        return Ok(Status::Invalid);
+    }
+    // Clients that come back are held if they stood when it was last counted.
+    let kept = if reconnects {
+        held == connections
+    } else {
+        counts.failed() == 0 && counts.lost_unasked() == 0 && held == connections
+    };
     Ok(if kept { Status::Held } else { Status::NotHeld })
 }
 

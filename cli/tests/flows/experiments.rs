@@ -59,7 +59,7 @@ fn several_workers_a_side_hold_what_one_would() {
 fn a_server_with_less_room_than_promised_is_not_held() {
     let (_parent, folder) = fresh();
     let mut arguments = run_arguments(&folder, &SHORT);
-    arguments.extend(["--set", "target.kind=holdline", "--set", "target.max_connections=1900"]);
+    arguments.extend(["--set", "target.max_connections=1900"]);
     let (status, table, progress) = outcome(holdline(&arguments));
     assert_eq!(status, Some(4), "{table}{progress}");
     let summary = summary(&folder);
@@ -106,8 +106,7 @@ fn a_port_in_use_is_named() {
     let (_parent, folder) = fresh();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let setting = format!("target.listen={}", taken.local_addr().unwrap());
-    let (status, _, error) =
-        outcome(holdline(&run_arguments(&folder, &["--set", "target.kind=holdline", "--set", &setting])));
+    let (status, _, error) = outcome(holdline(&run_arguments(&folder, &["--set", &setting])));
     assert_eq!(status, Some(1), "{error}");
     assert!(error.contains(&taken.local_addr().unwrap().to_string()) && error.contains("in use"), "{error}");
 }

@@ -27,14 +27,8 @@ fn program(folder: &Path, lie: &str) -> PathBuf {
 
 fn run_with(lie: &str) -> Summary {
     let folder = tempfile::tempdir().unwrap();
-    let settings = [
-        "promise.hold=1s",
-        "taps.0.for=500ms",
-        "taps.1.for=1s",
-        "alerter.max_lag_p99=500ms",
-        "target.kind=holdline",
-        "target.tap_timeout=1s",
-    ];
+    let settings =
+        ["promise.hold=1s", "taps.0.for=500ms", "taps.1.for=1s", "alerter.max_lag_p99=500ms", "target.tap_timeout=1s"];
     let settings: Vec<String> = settings.map(str::to_owned).to_vec();
     let plan = Plan::new(Experiment::read(Path::new(SMOKE), &settings).unwrap(), 20_000).unwrap();
     let run = folder.path().join("run");

@@ -30,7 +30,8 @@ impl Worker {
     fn read(&mut self, index: u32, buffer: &mut [u8]) {
         for _ in 0..READS {
             let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.is_open()) else { return };
-            slot.heard_s = if slot.state == State::Ending { slot.heard_s } else { self.now_s };
+            // Only a registered client lives by what it says: the deadline to register is no matter of talking.
+            slot.heard_s = if slot.state == State::Registered { self.now_s } else { slot.heard_s };
             let Some(socket) = slot.socket() else { return };
             match socket::read(socket, buffer) {
                 Ok(Some(0)) => return self.end(index, "closed_by_client"),
@@ -86,7 +87,8 @@ impl Worker {
     fn frame(&mut self, index: u32, frame: &Frame<'_>) -> Result<(), Fault> {
         // A client that goes on talking before it was confirmed must not be answered in the wrong order.
         if self.unconfirmed.contains(&index) {
-            self.confirm();
+            self.send_reply(index);
+            self.confirm_now();
         }
         let Some(slot) = self.slots.get_mut(index) else { return Ok(()) };
         match (slot.state, frame) {
@@ -119,8 +121,10 @@ impl Worker {
             return self.refuse(index, RefusedReason::Draining);
         }
         self.joins = self.joins.wrapping_add(1);
+        let now_s = self.now_s;
         let Some(slot) = self.slots.get_mut(index) else { return };
         slot.state = State::Registered;
+        slot.heard_s = now_s;
         slot.seq = self.joins;
         slot.set_id(client_id);
         self.counts.registered += 1;
@@ -137,9 +141,14 @@ impl Worker {
         }
         // A supervisor that is gone is noticed by the loop.
         let _ = self.channel.flush();
-        if self.channel.queued_bytes() > 0 {
-            return;
+        // One that is slow keeps clients waiting for their registration: it is what limits them.
+        if self.channel.queued_bytes() == 0 {
+            self.confirm_now();
         }
+    }
+
+    /// The same at once, where something else must not be said to the client before it.
+    pub(super) fn confirm_now(&mut self) {
         let idle_timeout_ms = u32::try_from(self.config.idle_timeout.as_millis()).unwrap_or(u32::MAX);
         let mut frame = Vec::new();
         Frame::Registered { idle_timeout_ms }.encode(&mut frame);
@@ -174,6 +183,8 @@ impl Worker {
         frame.encode(&mut self.reply);
         self.send_reply(index);
         self.slots.forget_bytes(index);
+        // A socket whose sending side is shut is always ready to be written: watched for that, it would never rest.
+        self.wait_for(index, Interest::Read);
         let Some(slot) = self.slots.get(index).filter(|slot| slot.is_open()) else { return };
         if slot.socket().is_some_and(|socket| socket::finish_writing(socket).is_err()) {
             // It was over before the last frame could be sent.

@@ -151,7 +151,7 @@ impl World {
             workers.push(Worker::new(config.clone(), listener.try_clone().unwrap(), theirs).unwrap());
             channels.push(ours);
         }
-        let (router, buffer) = (Router::new(WORKERS, 1000), vec![0; READ_BYTES]);
+        let (router, buffer) = (Router::new(WORKERS, 1000, TAP_TIMEOUT * 2), vec![0; READ_BYTES]);
         Self {
             address,
             workers,
@@ -210,7 +210,7 @@ impl World {
                 self.outcomes.insert(alert_id, Vec::new());
                 let payload = id.to_be_bytes().to_vec();
                 let alert = Alert { from: 1, alert_id, client_id: id, wait_for_ack: true, payload };
-                self.router.alert(alert, |_| true);
+                self.router.alert(alert, mono_us(), |_| true);
                 self.deliver();
             }
             Event::Worker { worker } => self.turn(worker % WORKERS).await,

@@ -101,6 +101,9 @@ impl Worker {
             return self.channel.push(&FromWorker::Moved { token, payload });
         };
         let seq = slot.seq;
+        if self.unconfirmed.contains(&index) {
+            self.confirm_now();
+        }
         let mut tap = Vec::with_capacity(payload.len() + 16);
         Frame::Tap { tap_id: token, payload: &payload }.encode(&mut tap);
         if !self.has_room_for(index, tap.len()) {
