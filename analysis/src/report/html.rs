@@ -21,6 +21,9 @@ const FIRST: [&str; 6] = [
     "taps.p99",
 ];
 
+/// Tap phases beside each other, as many as fit a telephone.
+const RATES_A_TABLE: usize = 3;
+
 /// The whole document.
 ///
 /// # Errors
@@ -40,7 +43,14 @@ pub(crate) fn html(summary: &Summary, manifest: &Manifest, charts: &[Chart]) -> 
         section { h2 { "Charts" } @for figure in &figures { (figure) } }
         section { h2 { "All figures" } (figure_table(&rows)) }
         @if !summary.taps.by_rate.is_empty() {
-            section { h2 { "Taps by rate" } (tap_table(&summary.taps.by_rate)) }
+            section {
+                h2 { "Taps by rate" }
+                p.faint {
+                    "Round trip from the intended send to the acknowledgement, by the alerter's clock. A percentile with fewer \
+                     than 10 samples beyond it is not given."
+                }
+                @for rates in summary.taps.by_rate.chunks(RATES_A_TABLE) { (tap_table(rates)) }
+            }
         }
         section { h2 { "Environment" } (environment(manifest)) }
         section { h2 { "Experiment" } p { "As resolved, with defaults and overrides." } pre { (experiment(manifest)) } }
@@ -177,7 +187,6 @@ fn tap_table(rates: &[TapRate]) -> Markup {
     };
     markup! {
         table {
-            caption { "Round trip from the intended send to the acknowledgement, by the alerter's clock. A percentile with fewer than 10 samples beyond it is not given." }
             thead {
                 tr { th scope="col" { "taps a second" } @for rate in rates { th scope="col" { (units::rate(rate.rate)) } } }
             }
