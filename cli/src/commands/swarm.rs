@@ -1,7 +1,7 @@
 use anyhow::Context;
 use holdline_conductor::Progress;
 use holdline_fleet::{Channel, Program};
-use holdline_record::{Causes, SwarmCounts, explain};
+use holdline_record::{Causes, SwarmCounts, decode_histogram, explain};
 use holdline_swarm::{Config, Order, Reconnect, Report, Step};
 
 use crate::arguments::SwarmArguments;
@@ -90,5 +90,9 @@ fn explain_losses(counts: &SwarmCounts) {
 fn describe(step: &Step) -> String {
     let spent = step.last_outcome_us.zip(step.first_syn_us).map(|(last, first)| last.saturating_sub(first));
     let time = spent.map(|us| format!(", in {} ms", us / 1000)).unwrap_or_default();
-    format!("{} registered, {} failed{time}", step.registered, step.failed)
+    let latency = decode_histogram(&step.histogram).ok().filter(|latency| !latency.is_empty()).map(|latency| {
+        let at = |quantile| latency.value_at_quantile(quantile);
+        format!("; SYN to Registered in us: p50 {}, p99 {}, max {}", at(0.5), at(0.99), latency.max())
+    });
+    format!("{} registered, {} failed{time}{}", step.registered, step.failed, latency.unwrap_or_default())
 }

@@ -121,6 +121,8 @@ pub(crate) struct Server {
     pub(crate) process: Running,
     pub(crate) clients: SocketAddr,
     pub(crate) alerts: SocketAddr,
+    /// What it said when it was ready.
+    pub(crate) ready: String,
     // A closed pipe would fail the server's next line.
     _stdout: BufReader<ChildStdout>,
 }
@@ -140,7 +142,7 @@ pub(crate) fn start_server(connections: u32, files: u32, more: &[&str]) -> Serve
         let rest = ready.split(&format!("{what} on ")).nth(1).expect("the server says where it listens");
         rest.split(',').next().unwrap().parse().unwrap()
     };
-    Server { clients: address("clients"), alerts: address("alerts"), process, _stdout: stdout }
+    Server { clients: address("clients"), alerts: address("alerts"), ready, process, _stdout: stdout }
 }
 
 /// What is left of a process's standard error.

@@ -113,11 +113,10 @@ fn workers_end_with_their_supervisor() {
 
 #[test]
 fn metrics_are_open_metrics() {
-    // The one port here that the test chooses itself: free a moment ago.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let server = start_server(10, FEW_FILES, &["--metrics", &free.to_string()]);
+    let server = start_server(10, FEW_FILES, &["--metrics", "127.0.0.1:0"]);
     let _clients: Vec<Peer> = (0..3).map(|id| Peer::registered(server.clients, id)).collect();
-    let mut stream = TcpStream::connect(free).unwrap();
+    let address = server.ready.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address");
+    let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
