@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// Beyond this one process can't keep its schedule, and would only measure itself.
 const MAX_RATE: f64 = 1_000_000.0;
 
+/// The longest time that makes sense, and far below what clocks can count to.
+const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Settings of an alerter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
@@ -87,8 +90,11 @@ impl Config {
         if self.duration.is_zero() || self.scheduled() == 0 {
             return value("--duration", "long enough for one alert at that rate");
         }
-        if self.timeout.is_zero() {
-            return value("--timeout", "more than 0");
+        if self.duration > MAX_TIME {
+            return value("--duration", "at most 365days");
+        }
+        if self.timeout.is_zero() || self.timeout > MAX_TIME || self.grace > MAX_TIME {
+            return value("--timeout and --grace", "more than 0 and at most 365days");
         }
         if self.payload_bytes as usize > MAX_PAYLOAD_BYTES {
             return value("--payload-bytes", "at most 4096");

@@ -59,7 +59,7 @@ pub(crate) async fn drive<O: Serialize, R: DeserializeOwned, T>(
 ) -> std::io::Result<Driven<T>> {
     let mut signals = StopSignals::new()?;
     let mut reports = Vec::new();
-    let (mut stop_at, mut interrupted) = (None, false);
+    let (mut stop_at, mut interrupted, mut told) = (None, false, false);
     let mut tick = interval(ASK_INTERVAL);
     loop {
         let waiting = async {
@@ -73,19 +73,21 @@ pub(crate) async fn drive<O: Serialize, R: DeserializeOwned, T>(
                 return Ok(Driven { result: None, interrupted });
             },
             _ = signals.next() => {
-                interrupted = true;
+                // What ends anyway is not cut short.
+                interrupted |= !told;
                 role.push(stop);
             }
             _ = tick.tick() => ask.into_iter().for_each(|ask| role.push(ask)),
             () = waiting => {
                 stop_at = None;
+                told = true;
                 role.push(stop);
             }
         }
         for report in reports.drain(..) {
             match hear(report) {
                 Next::Go => {}
-                Next::StopIn(span) => stop_at = Some(Instant::now() + span),
+                Next::StopIn(span) => stop_at = Instant::now().checked_add(span),
                 Next::Done(result) => return Ok(Driven { result: Some(result), interrupted }),
             }
         }

@@ -382,6 +382,14 @@ impl Cast {
         self.server.as_ref().is_none_or(|server| server.part.finished)
     }
 
+    /// A process that has not said its last word.
+    pub(crate) fn unfinished(&self) -> Option<(Role, String)> {
+        let group = self.groups.iter().find(|group| !group.part.finished);
+        let group = group.map(|group| (Role::Swarm, group.part.member.name.clone()));
+        let server = self.server.as_ref().filter(|server| !server.part.finished);
+        group.or_else(|| server.map(|server| (Role::Server, server.part.member.name.clone())))
+    }
+
     /// Waits until the processes that said their last word have ended, and kills those that do not.
     pub(crate) async fn retire(&mut self) {
         self.retire_alerter().await;

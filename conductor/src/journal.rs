@@ -7,7 +7,7 @@ use holdline_host::clock::{mono_us, wall_us};
 use holdline_host::network::Reading;
 use holdline_host::process::Usage;
 use holdline_record::{
-    Event, EventRow, HostRow, Manifest, Phase, RecordError, Role, RunWriter, SampleRow, decode_histogram,
+    Event, EventRow, HostRow, Manifest, Phase, RecordError, Role, RunWriter, SampleRow, decode_histogram, new_histogram,
 };
 
 /// A process to be sampled.
@@ -136,7 +136,11 @@ impl Journal {
         let span = Duration::from_micros(last_us.saturating_sub(first_us));
         match decode_histogram(histogram) {
             Ok(histogram) => self.writer.connect_interval(group, first_us, span, &histogram),
-            Err(error) => self.unreadable(group, &error),
+            Err(error) => {
+                // Every step of a group has its interval, though this one is empty.
+                self.writer.connect_interval(group, first_us, span, &new_histogram())?;
+                self.unreadable(group, &error)
+            }
         }
     }
 

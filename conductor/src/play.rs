@@ -68,8 +68,6 @@ pub enum Cut {
     /// A role's process ended without a word.
     #[error("the process \"{who}\" ended ({how}); what it wrote to standard error is in {ROLES_LOG} of the run folder")]
     Gone {
-        /// Of which role.
-        role: Role,
         /// Which process.
         who: String,
         /// How.
@@ -136,6 +134,8 @@ pub async fn run(
         steps: Vec::new(),
         registered: 0,
         taps: None,
+        process_lost: false,
+        closed: false,
     };
     let cut = Box::pin(player.play()).await.err();
     Box::pin(player.finish(cut)).await
@@ -179,6 +179,10 @@ struct Player<'a> {
     registered: u64,
     /// The tap phase under way: its number and rate.
     taps: Option<(u32, f64)>,
+    /// A process ended that should not have.
+    process_lost: bool,
+    /// The last books are in the record.
+    closed: bool,
 }
 
 impl Player<'_> {
@@ -224,15 +228,15 @@ impl Player<'_> {
         }
         let bound = self.plan.experiment.staircase.step_timeout;
         self.until("a step of the staircase (staircase.step_timeout)", bound, |cast| !cast.growing()).await?;
-        if self.plan.experiment.swarm.reconnect.is_some() {
-            self.wait_for_the_late(target, Instant::now() + bound).await?;
+        if let Some(reconnect) = self.plan.experiment.swarm.reconnect {
+            self.wait_for_the_late(target, Instant::now() + reconnect.longest.min(bound)).await?;
         }
         self.reached(step, target)
     }
 
     /// Gives clients whose first attempt failed the time to come back.
     async fn wait_for_the_late(&mut self, target: u64, deadline: Instant) -> Result<(), Cut> {
-        while Instant::now() < deadline {
+        while Instant::now() < deadline && !self.process_lost {
             let seq = self.answers().await?;
             if self.cast.swarm_counts(seq).is_some_and(|counts| counts.registered >= target) {
                 break;
@@ -348,9 +352,6 @@ impl Player<'_> {
         // Without connections nothing was measured: whoever ran it wants the reason, not a record.
         let begun = self.journal.place().0 != Phase::Start;
         if let Some(cut) = &cut {
-            if let Cut::Gone { role, who, how } = cut {
-                self.journal.event(Event::ProcessLost { role: *role, who: who.clone(), how: how.clone() })?;
-            }
             self.journal.event(Event::Interrupted { why: cut.to_string() })?;
         }
         let mut stopped = self.stop().await;
@@ -362,8 +363,10 @@ impl Player<'_> {
             stopped = self.stop().await;
         }
         if let Err(hurry) = stopped {
-            if let Cut::Gone { role, who, how } = &hurry {
-                self.journal.event(Event::ProcessLost { role: *role, who: who.clone(), how: how.clone() })?;
+            if let Cut::Late { .. } = &hurry
+                && let Some((role, who)) = self.cast.unfinished()
+            {
+                self.lost(role, who, format!("did not end when it was told to: {hurry}"))?;
             }
             self.cast.kill();
             self.journal.event(Event::Warning {
@@ -399,14 +402,17 @@ impl Player<'_> {
     /// The books after the swarm has closed everything: the server sees the last connection end a moment later.
     async fn last_books(&mut self) -> Result<(), Cut> {
         let deadline = Instant::now() + SETTLE_TIMEOUT;
-        loop {
+        while !self.closed {
             let seq = self.answers().await?;
-            let open = self.cast.server_counts(seq).map_or(0, |counts| counts.open);
-            if open == 0 || Instant::now() >= deadline {
-                return self.write_books(seq);
+            let all_closed = self.cast.server_counts(seq).is_some_and(|counts| counts.open == 0);
+            if all_closed || Instant::now() >= deadline {
+                self.write_books(seq)?;
+                self.closed = true;
+            } else {
+                self.pass(ASK_INTERVAL).await?;
             }
-            self.pass(ASK_INTERVAL).await?;
         }
+        Ok(())
     }
 
     /// Reads the books of both sides.
@@ -510,11 +516,19 @@ impl Player<'_> {
             },
             News::WorkerLost { role, who, how } => {
                 (self.watch)(Progress::Warning(format!("{who} ended: {how}")));
-                Ok(self.journal.event(Event::ProcessLost { role, who, how })?)
+                Ok(self.lost(role, who, how)?)
             }
             News::Failed { who, why } => Err(Cut::Failed { who, why }),
-            News::Gone { role, who, how } => Err(Cut::Gone { role, who, how }),
+            News::Gone { role, who, how } => {
+                self.lost(role, who.clone(), how.clone())?;
+                Err(Cut::Gone { who, how })
+            }
         }
+    }
+
+    fn lost(&mut self, role: Role, who: String, how: String) -> Result<(), RecordError> {
+        self.process_lost = true;
+        self.journal.event(Event::ProcessLost { role, who, how })
     }
 
     fn warn(&mut self, message: String) -> Result<(), RecordError> {

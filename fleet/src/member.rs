@@ -49,17 +49,24 @@ pub struct SpawnError {
 
 /// How a process ended, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exit(String);
+pub struct Exit {
+    /// Whether it ended by itself and with success.
+    pub success: bool,
+    words: String,
+}
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.words)
     }
 }
 
 impl From<io::Result<ExitStatus>> for Exit {
     fn from(status: io::Result<ExitStatus>) -> Self {
-        Self(status.map_or_else(|error| format!("can't be waited for: {error}"), |status| status.to_string()))
+        match status {
+            Ok(status) => Self { success: status.success(), words: status.to_string() },
+            Err(error) => Self { success: false, words: format!("can't be waited for: {error}") },
+        }
     }
 }
 

@@ -139,6 +139,13 @@ impl<Out: Serialize, In: DeserializeOwned> Team<Out, In> {
         self.seats[worker].member.reap()
     }
 
+    /// Ends all workers at once that have not ended; that they have is heard as of any other.
+    pub fn kill(&mut self) {
+        for seat in self.seats.iter_mut().filter(|seat| !seat.down) {
+            seat.member.kill();
+        }
+    }
+
     /// Puts `member` in the place of a worker that has ended.
     pub fn replace(&mut self, worker: usize, member: Member<Out, In>) {
         self.seats[worker] = Seat { member, down: false };

@@ -154,8 +154,11 @@ impl Config {
         if !(second..=MAX_IDLE_TIMEOUT).contains(&self.register_deadline) {
             return time("--register-deadline", "from 1s to 8h");
         }
-        if self.tap_timeout.is_zero() {
-            return time("--tap-timeout", "more than 0");
+        if self.tap_timeout.is_zero() || self.tap_timeout > MAX_IDLE_TIMEOUT {
+            return time("--tap-timeout", "more than 0 and at most 8h");
+        }
+        if self.drain_timeout > MAX_IDLE_TIMEOUT || self.retry_after > MAX_IDLE_TIMEOUT {
+            return time("--drain-timeout and --retry-after", "at most 8h");
         }
         Ok(())
     }

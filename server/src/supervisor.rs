@@ -30,6 +30,8 @@ const MAX_QUEUED_BYTES: usize = 8 << 20;
 const RESTART_INTERVAL: Duration = Duration::from_secs(1);
 /// How long after the bound on taps a worker must have told what became of one.
 const ROUTER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long after the bound on draining a worker must have ended before it is killed.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Length of the accept queue of the alert interface.
 const ALERT_BACKLOG: i32 = 128;
 
@@ -64,7 +66,7 @@ type Worker = Member<ToWorker, FromWorker>;
 struct Known {
     /// When it ended, or could last not be started again.
     ended: Option<Instant>,
-    /// It ended when it should not have, and the parent was not told yet.
+    /// The parent was not told yet how it ended.
     untold: bool,
     /// What it counted when last asked.
     counts: ServerCounts,
@@ -97,6 +99,8 @@ struct Supervisor {
     lost_counts: ServerCounts,
     parent: Channel<Report, Order>,
     draining: bool,
+    /// When workers that have not drained are killed.
+    drain_by: Option<Instant>,
 }
 
 /// The door of the server: serves until `parent` says `Drain`, or is gone.
@@ -196,6 +200,7 @@ impl Prepared {
             lost_counts: ServerCounts::default(),
             parent,
             draining: false,
+            drain_by: None,
         };
         // Held until the end, so that the receiver does not see its last sender go when there are no metrics.
         let result = supervisor.serve(self.alerts, asked).await;
@@ -241,6 +246,9 @@ impl Supervisor {
                 },
                 Some(question) = questions.recv() => self.ask(Asker::Metrics(question)),
                 _ = tick.tick() => {
+                    if self.drain_by.is_some_and(|deadline| Instant::now() >= deadline) {
+                        self.workers.kill();
+                    }
                     self.router.expire(mono_us());
                     self.tell_losses(false);
                     self.restart_workers();
@@ -357,7 +365,7 @@ impl Supervisor {
     /// A worker has ended: its clients are gone, and so are the alerts it had.
     fn worker_ended(&mut self, worker: usize) {
         // Its totals stay in the sum as far as they are known; what it held is lost.
-        let known = Known { ended: Some(Instant::now()), untold: !self.draining, ..Known::default() };
+        let known = Known { ended: Some(Instant::now()), untold: true, ..Known::default() };
         let mut counts = std::mem::replace(&mut self.known[worker], known).counts;
         if counts.open > counts.ending {
             *counts.ended.entry("worker_lost".to_owned()).or_default() += counts.open - counts.ending;
@@ -372,15 +380,20 @@ impl Supervisor {
         }
     }
 
-    /// Tells the parent of workers that were lost, as soon as it is known how they ended; `now` waits for that.
+    /// Tells the parent of workers that ended and should not have, as soon as it is known how they ended; `now` waits for that.
     fn tell_losses(&mut self, now: bool) {
         for worker in 0..self.workers.len() {
             if !self.known[worker].untold {
                 continue;
             }
-            let how = if now { Some(self.workers.reap(worker)) } else { self.workers.ended(worker) };
+            // One that has closed its channel and lives on is of no use to anybody.
+            let overdue = self.known[worker].ended.is_some_and(|since| since.elapsed() >= RESTART_INTERVAL);
+            let how = if now || overdue { Some(self.workers.reap(worker)) } else { self.workers.ended(worker) };
             let Some(how) = how else { continue };
             self.known[worker].untold = false;
+            if self.draining && how.success {
+                continue;
+            }
             tracing::warn!("worker {worker} ended: {how}");
             let worker = u32::try_from(worker).unwrap_or(u32::MAX);
             self.parent.push(&Report::WorkerLost { worker, how: how.to_string() });
@@ -414,6 +427,7 @@ impl Supervisor {
 
     fn drain(&mut self) {
         self.draining = true;
+        self.drain_by = Some(Instant::now() + self.config.drain_timeout + DRAIN_PATIENCE);
         self.workers.tell_all(&ToWorker::Drain);
     }
 }

@@ -8,6 +8,9 @@ use holdline_host::ports::{PlanError, PortPlan, Sources, automatic_range};
 use holdline_host::{reach, socket};
 use serde::{Deserialize, Serialize};
 
+/// The longest time that makes sense, and far below what clocks can count to.
+const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Settings of a swarm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
@@ -157,6 +160,10 @@ impl Config {
         }
         if self.connect_timeout.is_zero() || self.register_timeout.is_zero() {
             return value("--connect-timeout and --register-timeout", "more than 0");
+        }
+        let times = [self.connect_timeout, self.register_timeout, self.nop_interval];
+        if times.into_iter().any(|time| time > MAX_TIME) {
+            return value("--connect-timeout, --register-timeout and --nop-interval", "at most 365days");
         }
         if let Some(public) =
             self.connect.iter().find(|target| !reach::is_near(target.ip()) && !self.allow_public_target)

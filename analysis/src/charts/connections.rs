@@ -105,7 +105,7 @@ fn latencies(run: &RunFolder, time: &Timeline<'_>) -> Vec<Series> {
             .filter_map(|(at, histogram)| Some((*at, (of(histogram)?.max(1) as f64 / 1e3).log10())))
             .collect();
         let last = points.last()?.1;
-        let label = format!("{name}: {} in the last step", units::ms_of(10_f64.powf(last) * 1e3));
+        let label = format!("{name}: {} at the last point", units::ms_of(10_f64.powf(last) * 1e3));
         Some(Series { colour, label, line: points.clone(), dots: points })
     };
     [

@@ -19,8 +19,10 @@ const MB: f64 = 1e6;
 
 /// Against connections, with the fitted lines.
 pub(super) fn against_connections(run: &RunFolder, facts: &Facts) -> Chart {
-    let start = facts.kernel_at_start.map_or(0.0, |bytes| bytes as f64);
-    let kernel: Vec<Series> = fitted("kernel", "pair", KERNEL, &facts.kernel, start).into_iter().collect();
+    // Growth needs a start to grow from.
+    let start = facts.kernel_at_start.map(|bytes| bytes as f64);
+    let kernel = start.and_then(|start| fitted("kernel", "pair", KERNEL, &facts.kernel, start));
+    let kernel: Vec<Series> = kernel.into_iter().collect();
     let user: Vec<Series> = [
         fitted("server", "connection", SERVER, &facts.server.memory, 0.0),
         fitted("swarm", "connection", SWARM, &facts.swarm.memory, 0.0),
@@ -66,11 +68,11 @@ pub(super) fn fitted(name: &str, each: &str, colour: RGBColor, memory: &Memory, 
 /// Over time.
 pub(super) fn over_time(run: &RunFolder, facts: &Facts) -> Chart {
     let time = Timeline::of(run);
-    let start = facts.kernel_at_start.map_or(0.0, |bytes| bytes as f64);
+    let start = facts.kernel_at_start.map(|bytes| bytes as f64);
     let kernel: Vec<(f64, f64)> = run
         .host
         .iter()
-        .filter_map(|row| Some((time.seconds(row.mono_us), (row.kernel_bytes()? as f64 - start) / MB)))
+        .filter_map(|row| Some((time.seconds(row.mono_us), (row.kernel_bytes()? as f64 - start?) / MB)))
         .collect();
     let user = |role, name: &str, colour| {
         let mut sums: BTreeMap<u64, (u64, u64)> = BTreeMap::new();

@@ -21,19 +21,19 @@ pub(crate) fn overlays(runs: &[Overlay<'_>]) -> Vec<Chart> {
 }
 
 fn memory(runs: &[Overlay<'_>]) -> Chart {
-    let panel = |title: &str, each: &str, of: fn(&Facts) -> (&Memory, f64)| {
+    let panel = |title: &str, each: &str, of: fn(&Facts) -> Option<(&Memory, f64)>| {
         let series = runs.iter().enumerate().filter_map(|(index, run)| {
-            let (memory, base) = of(run.facts);
+            let (memory, base) = of(run.facts)?;
             fitted(run.name, each, colour(index), memory, base)
         });
         Panel::from_zero(title, series.collect())
     };
     let panels = vec![
         panel("kernel memory, growth since the start, MB", "pair", |facts| {
-            (&facts.kernel, facts.kernel_at_start.map_or(0.0, |bytes| bytes as f64))
+            Some((&facts.kernel, facts.kernel_at_start? as f64))
         }),
-        panel("user memory of the server, MB", "connection", |facts| (&facts.server.memory, 0.0)),
-        panel("user memory of the swarm, MB", "connection", |facts| (&facts.swarm.memory, 0.0)),
+        panel("user memory of the server, MB", "connection", |facts| Some((&facts.server.memory, 0.0))),
+        panel("user memory of the swarm, MB", "connection", |facts| Some((&facts.swarm.memory, 0.0))),
     ];
     let dots = panels.iter().flat_map(|panel| &panel.series).flat_map(|series: &Series| &series.dots);
     let most = dots.map(|point| point.0).fold(0.0, f64::max);

@@ -82,10 +82,10 @@ fn windows(run: &RunFolder, time: &Timeline<'_>, least: u64) -> Vec<(f64, Histog
             open.clear();
         }
         open.push(interval);
-        let samples: u64 = open.iter().map(|interval| interval.histogram.len()).sum();
+        let samples = open.iter().fold(0_u64, |sum, interval| sum.saturating_add(interval.histogram.len()));
         if samples >= least {
-            let (from, to) = (open[0].start, interval.start + interval.duration);
-            let middle = time.seconds_of_log(from + to.saturating_sub(from) / 2);
+            let (from, to) = (open[0].start, interval.start.saturating_add(interval.duration));
+            let middle = time.seconds_of_log(from.saturating_add(to.saturating_sub(from) / 2));
             windows.push((middle, stats::merge(open.iter().map(|interval| &interval.histogram))));
             open.clear();
         }

@@ -23,15 +23,14 @@ pub(crate) struct Judgement {
 
 /// Judges a run.
 pub(crate) fn judge(run: &RunFolder, facts: &Facts) -> Judgement {
-    let mut unsound = soundness::reasons(run, facts);
+    let soundness::Unsound { of_generator, mut incomplete } = soundness::reasons(run, facts);
     let broken = promise::reasons(run, facts);
     let mut warnings = warnings::warnings(run, facts);
-    // A service that lost a process has failed, whatever else is missing in the record because of it. Only a generator
-    // that lost one too leaves the question open.
-    let lost = |of: fn(Role) -> bool| !lost_processes(run, of).is_empty();
-    if lost(|role| role == Role::Server) && !lost(|role| role != Role::Server) {
-        warnings.splice(0..0, unsound.drain(..).map(|reason| format!("As the service failed: {reason}")));
+    // A service that lost a process has failed, whatever is missing in the record because of it.
+    if !lost_processes(run, |role| role == Role::Server).is_empty() {
+        warnings.splice(0..0, incomplete.drain(..).map(|reason| format!("As the service failed: {reason}")));
     }
+    let unsound: Vec<String> = of_generator.into_iter().chain(incomplete).collect();
     // An unsound run is never a result, so what else is wrong with it can't make it one.
     let verdict = match (unsound.is_empty(), broken.is_empty()) {
         (true, true) => Verdict::Held,

@@ -12,27 +12,37 @@ use crate::report::units;
 const MAX_GAP_US: u64 = 5_000_000;
 
 /// Every reason not to believe the run, a sentence each.
-pub(super) fn reasons(run: &RunFolder, facts: &Facts) -> Vec<String> {
-    let mut reasons = Vec::new();
-    reasons.extend(
-        run.problems.iter().map(|problem| format!("The file {} can't be used: {}.", problem.file, problem.why)),
-    );
-    reasons.extend(cut_short(run));
-    reasons.extend(processes_lost(run));
-    reasons.extend(hold_books(run));
-    reasons.extend(hold_end(run, facts));
-    reasons.extend(last_books(facts));
-    reasons.extend(
+pub(super) struct Unsound {
+    /// Faults of the generator, the host or the record.
+    pub(super) of_generator: Vec<String>,
+    /// What is missing or contradicts itself. A service that fails in the middle of a run leaves such things behind.
+    pub(super) incomplete: Vec<String>,
+}
+
+/// Looks for reasons not to believe the run.
+pub(super) fn reasons(run: &RunFolder, facts: &Facts) -> Unsound {
+    let mut of_generator: Vec<String> = run
+        .problems
+        .iter()
+        .map(|problem| format!("The file {} can't be used: {}.", problem.file, problem.why))
+        .collect();
+    of_generator.extend(processes_lost(run));
+    of_generator.extend(
         super::promise::failures(facts, is_of_generator)
             .map(|failed| format!("The generator could not do what was asked of it: {failed}")),
     );
-    reasons.extend(stop_books(run));
-    reasons.extend(taps::reasons(run, facts));
-    reasons.extend(connect_latencies(run, facts));
-    reasons.extend(accept_queue(&run.host));
-    reasons.extend(level_readings(run));
-    reasons.extend(hold_gaps(run));
-    reasons
+    of_generator.extend(connect_latencies(run, facts));
+    of_generator.extend(accept_queue(&run.host));
+    let mut incomplete = Vec::new();
+    incomplete.extend(cut_short(run));
+    incomplete.extend(hold_books(run));
+    incomplete.extend(hold_end(run, facts));
+    incomplete.extend(last_books(facts));
+    incomplete.extend(stop_books(run));
+    incomplete.extend(taps::reasons(run, facts));
+    incomplete.extend(level_readings(run));
+    incomplete.extend(hold_gaps(run));
+    Unsound { of_generator, incomplete }
 }
 
 fn cut_short(run: &RunFolder) -> Option<String> {

@@ -1,7 +1,7 @@
 use anyhow::Context;
 use holdline_conductor::Progress;
 use holdline_fleet::{Channel, Program};
-use holdline_record::{Causes, SwarmCounts, decode_histogram, explain};
+use holdline_record::{Causes, SwarmCounts, decode_histogram, explain, is_of_generator};
 use holdline_swarm::{Config, Order, Reconnect, Report, Step};
 
 use crate::arguments::SwarmArguments;
@@ -31,25 +31,23 @@ pub(crate) async fn swarm(arguments: SwarmArguments) -> Result<Status, Failure> 
     })));
     ours.push(&Order::Grow { to: connections });
     let mut watcher = Watcher::new(connections);
-    // Counted at the end of the climb and every moment after.
-    let mut held = 0;
+    let mut worker_lost = false;
     let driving = drive(ours, &Order::Stop, Some(&Order::Ask { seq: 0 }), |report| match report {
         Report::Ready { workers, plan, .. } => {
             watcher.line(&format!("{plan}; {} processes", workers.len()));
             Next::Go
         }
         Report::Counts { total, .. } => {
-            held = total.registered;
-            watcher.show(&Progress::Connections(held));
+            watcher.show(&Progress::Connections(total.registered));
             Next::Go
         }
         Report::Grown(step) => {
-            held = step.registered;
             watcher.line(&describe(&step));
             watcher.show(&Progress::Holding(hold));
             Next::StopIn(hold)
         }
         Report::WorkerLost { worker, how } => {
+            worker_lost = true;
             watcher.line(&format!("worker {worker} ended: {how}"));
             Next::Go
         }
@@ -67,12 +65,14 @@ pub(crate) async fn swarm(arguments: SwarmArguments) -> Result<Status, Failure> 
         eprintln!("interrupted: the hold was not kept to its end");
         return Ok(Status::Invalid);
     }
-    // Clients that come back are held if they stood when it was last counted.
-    let kept = if reconnects {
-        held == connections
-    } else {
-        counts.failed() == 0 && counts.lost_unasked() == 0 && held == connections
-    };
+    if worker_lost || counts.outcomes.keys().any(|label| is_of_generator(label)) {
+        eprintln!("invalid: the swarm could not do what was asked of it, which says nothing of the service");
+        return Ok(Status::Invalid);
+    }
+    // What stood when the swarm was told to stop it closed itself.
+    let held = counts.lost.get("closed_here").copied().unwrap_or(0);
+    let unbroken = reconnects || counts.failed() == 0 && counts.lost_unasked() == 0;
+    let kept = held == connections && unbroken;
     Ok(if kept { Status::Held } else { Status::NotHeld })
 }
 

@@ -11,7 +11,9 @@ use crate::processes::{Running, holdline, wait_for};
 
 pub(crate) const SMOKE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments/smoke.toml");
 /// Shorter than the experiment as it is; generous with the alerter's lag, as tests share two cores.
-pub(crate) const SHORT: [&str; 8] = [
+pub(crate) const SHORT: [&str; 10] = [
+    "--set",
+    "promise.within=4s",
     "--set",
     "promise.hold=2s",
     "--set",
@@ -22,7 +24,7 @@ pub(crate) const SHORT: [&str; 8] = [
     "alerter.max_lag_p99=500ms",
 ];
 /// Long enough to be cut short.
-pub(crate) const LONG: [&str; 2] = ["--set", "taps.0.for=10m"];
+pub(crate) const LONG: [&str; 4] = ["--set", "taps.0.for=10m", "--set", "promise.within=4s"];
 
 /// A folder for records, and the arguments of a run that writes there.
 pub(crate) fn run_arguments<'a>(folder: &'a Path, more: &[&'a str]) -> Vec<&'a str> {

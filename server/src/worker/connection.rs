@@ -88,7 +88,7 @@ impl Worker {
         // A client that goes on talking before it was confirmed must not be answered in the wrong order.
         if self.unconfirmed.contains(&index) {
             self.send_reply(index);
-            self.confirm_now();
+            self.confirm_now(index);
         }
         let Some(slot) = self.slots.get_mut(index) else { return Ok(()) };
         match (slot.state, frame) {
@@ -143,22 +143,27 @@ impl Worker {
         let _ = self.channel.flush();
         // One that is slow keeps clients waiting for their registration: it is what limits them.
         if self.channel.queued_bytes() == 0 {
-            self.confirm_now();
+            let mut registered = std::mem::take(&mut self.unconfirmed);
+            registered.drain(..).for_each(|index| self.say_registered(index));
+            self.unconfirmed = registered;
         }
     }
 
-    /// The same at once, where something else must not be said to the client before it.
-    pub(super) fn confirm_now(&mut self) {
+    /// The same at once for one client, to whom something else is about to be said.
+    pub(super) fn confirm_now(&mut self, index: u32) {
+        // Where the supervisor takes nothing now, the order on this connection matters more than what an alert may meet.
+        let _ = self.channel.flush();
+        self.unconfirmed.retain(|unconfirmed| *unconfirmed != index);
+        self.say_registered(index);
+    }
+
+    fn say_registered(&mut self, index: u32) {
         let idle_timeout_ms = u32::try_from(self.config.idle_timeout.as_millis()).unwrap_or(u32::MAX);
-        let mut frame = Vec::new();
+        let mut frame = Vec::with_capacity(8);
         Frame::Registered { idle_timeout_ms }.encode(&mut frame);
-        let mut registered = std::mem::take(&mut self.unconfirmed);
-        for index in registered.drain(..) {
-            if self.slots.get(index).is_some_and(|slot| slot.state == State::Registered) {
-                self.send(index, &frame);
-            }
+        if self.slots.get(index).is_some_and(|slot| slot.state == State::Registered) {
+            self.send(index, &frame);
         }
-        self.unconfirmed = registered;
     }
 
     fn refuse(&mut self, index: u32, reason: RefusedReason) {

@@ -102,7 +102,7 @@ impl Worker {
         };
         let seq = slot.seq;
         if self.unconfirmed.contains(&index) {
-            self.confirm_now();
+            self.confirm_now(index);
         }
         let mut tap = Vec::with_capacity(payload.len() + 16);
         Frame::Tap { tap_id: token, payload: &payload }.encode(&mut tap);
