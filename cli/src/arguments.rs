@@ -115,7 +115,7 @@ pub(crate) struct ServerArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct SwarmArguments {
-    /// The service; several addresses that lead to it separated by commas.
+    /// The service, as address and port; several that lead to it separated by commas.
     #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:7000")]
     pub(crate) connect: Vec<SocketAddr>,
     /// The first client's id.

@@ -41,6 +41,10 @@ impl Watcher {
                 eprintln!("{connections} connections");
             }
         }
+        if let Progress::Level { connections, .. } = progress {
+            // The line of the level says it.
+            self.said = (Instant::now(), *connections);
+        }
         match line(progress) {
             Some(line) if self.plain || matches!(progress, Progress::Warning(_)) => self.line(&line),
             Some(line) => self.bar.set_message(line),

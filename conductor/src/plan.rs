@@ -242,7 +242,7 @@ fn check_promise(experiment: &Experiment) -> Result<(), ExperimentError> {
         return Err(ExperimentError::value(
             "promise.connections",
             format!(
-                "is {}, but the swarm groups have {} clients: a promise that can't be kept, or that says less than is done",
+                "is {}, but the swarm groups have {} clients: change swarm.group.N.connections with it",
                 promise.connections,
                 clients.map_or_else(|| "too many".to_owned(), |clients| clients.to_string())
             ),

@@ -34,6 +34,8 @@ const ROLES_LOG: &str = "roles.log";
 /// What a run needs to know that the experiment does not say.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// The run's name, unique enough to tell it from other runs.
+    pub run: String,
     /// The program whose roles are started.
     pub program: PathBuf,
     /// Where the record goes; made if it is missing, and must hold no run yet.
@@ -145,7 +147,7 @@ fn manifest(plan: &Plan, options: &Options) -> Result<Manifest, RunError> {
     let started_wall_us = wall_us();
     Ok(Manifest {
         schema_version: SCHEMA_VERSION,
-        run: format!("{}-{}", plan.experiment.name, started_wall_us / 1000),
+        run: options.run.clone(),
         host: environment::host_name(),
         started_wall_us,
         command: options.command.clone(),
@@ -311,7 +313,9 @@ impl Player<'_> {
         let rest = promised_until.saturating_duration_since(Instant::now());
         if !rest.is_zero() {
             self.journal.enter(Phase::Hold, None)?;
-            (self.watch)(Progress::Holding(rest));
+            if rest >= Duration::from_secs(1) {
+                (self.watch)(Progress::Holding(rest));
+            }
             self.pass(rest).await?;
         }
         self.sample().await?;

@@ -63,8 +63,9 @@ pub enum PlanError {
     /// Not enough source ports.
     #[error(
         "{asked} connections need more source ports than there are: {sources} source address(es) x {ports} ports \
-         ({FILL_PERCENT}% of net.ipv4.ip_local_port_range) x {targets} destination(s) = {capacity}; add {missing} \
-         address(es), for example `ip addr add 10.0.0.2/32 dev lo`, and name them with --sources, or widen the range with \
+         ({FILL_PERCENT}% of net.ipv4.ip_local_port_range) x {targets} destination(s) = {capacity}; name {missing} more \
+         address(es) with --sources (on loopback all of 127.0.0.0/8 are there, such as 127.1.0.0/24; elsewhere add them, for \
+         example `ip addr add 10.0.0.2/32 dev lo`), or widen the range with \
          `sysctl net.ipv4.ip_local_port_range=\"1024 65535\"`"
     )]
     TooFewPorts {

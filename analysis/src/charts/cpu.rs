@@ -15,7 +15,7 @@ pub(super) fn over_time(run: &RunFolder, facts: &Facts) -> Chart {
     let when = first.map_or_else(|| "in the hold".to_owned(), |taps| format!("at {} taps/s", units::rate(taps.rate)));
     let line = |name: &str, colour, hold: Option<f64>, series: cpu::Series| {
         let points: Vec<_> = series.into_iter().map(|(at, percent)| (time.seconds(at), percent)).collect();
-        let hold = hold.map_or_else(String::new, |percent| format!(": {}% {when}", units::decimal(percent, 1)));
+        let hold = hold.map_or_else(String::new, |percent| format!(" ({}% {when})", units::decimal(percent, 1)));
         (!points.is_empty()).then(|| Series::line(colour, format!("{name}{hold}"), points))
     };
     let lines = [

@@ -55,7 +55,7 @@ fn taps(runs: &[Overlay<'_>]) -> Chart {
         let phase: &PhaseTaps = run.facts.taps.iter().max_by(|a, b| a.rate.total_cmp(&b.rate))?;
         let line = curve(&phase.round_trips);
         let max = stats::max(&phase.round_trips).filter(|_| line.len() > 1)?;
-        let label = format!("{}, {} taps/s: max {}", run.name, units::rate(phase.rate), units::ms(max));
+        let label = format!("{}, {} taps/s (max {})", run.name, units::rate(phase.rate), units::ms(max));
         Some(Series::line(colour(index), label, line))
     };
     taps::percentiles(taps::COVERS.to_owned(), runs.iter().enumerate().filter_map(line).collect())

@@ -45,7 +45,7 @@ pub(super) fn percentiles(subtitle: String, lines: Vec<Series>) -> Chart {
 fn phase_line(index: usize, phase: &PhaseTaps) -> Option<Series> {
     let line = curve(&phase.round_trips);
     let max = stats::max(&phase.round_trips).filter(|_| line.len() > 1)?;
-    Some(Series::line(colour(index), format!("{} taps/s: max {}", units::rate(phase.rate), units::ms(max)), line))
+    Some(Series::line(colour(index), format!("{} taps/s (max {})", units::rate(phase.rate), units::ms(max)), line))
 }
 
 /// Over time: the maximum of each interval, percentiles over as many intervals as they need.

@@ -1,10 +1,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use holdline_conductor::{Experiment, Options, Plan, Shortfall, check};
+use holdline_conductor::{Experiment, Options, Plan, RunError, Shortfall, check};
 use holdline_host::clock::wall_us;
 use holdline_host::limits;
-use holdline_record::Build;
+use holdline_record::{Build, MANIFEST, RecordError};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::arguments::RunArguments;
@@ -26,11 +26,14 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<Status, Failure> {
     if !shortfalls.is_empty() {
         return Err(Failure::new(Status::Host, lacking(&shortfalls)));
     }
+    eprintln!("this host can hold it");
     if arguments.dry_run {
         return Ok(Status::Held);
     }
-    let folder = arguments.out.clone().unwrap_or_else(|| default_folder(&plan.experiment.name));
+    let run = run_name(&plan.experiment.name);
+    let folder = arguments.out.clone().unwrap_or_else(|| PathBuf::from(RUNS).join(&run));
     let options = Options {
+        run,
         program: std::env::current_exe()?,
         folder: folder.clone(),
         command: command(&arguments)?,
@@ -41,7 +44,17 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<Status, Failure> {
     let mut watcher = Watcher::new(plan.experiment.promise.connections);
     let played = Box::pin(holdline_conductor::run(&plan, options, interrupts, &mut |news| watcher.show(&news))).await;
     watcher.finish();
-    let played = played.context("the run failed")?;
+    let played = match played {
+        Ok(played) => played,
+        Err(error) if folder.join(MANIFEST).exists() && !matches!(error, RunError::Record(RecordError::Exists(_))) => {
+            // What is there is worth a report, and the reason is in it; that it can't be written changes nothing here.
+            let _ = holdline_analysis::analyze(&folder);
+            return Err(anyhow::Error::from(error)
+                .context(format!("the run failed, its record is {}", folder.display()))
+                .into());
+        }
+        Err(error) => return Err(anyhow::Error::from(error).context("the run failed").into()),
+    };
     if let Some(cut) = played.cut {
         eprintln!("holdline: the run was cut short: {cut}");
     }
@@ -53,10 +66,11 @@ fn lacking(shortfalls: &[Shortfall]) -> anyhow::Error {
     anyhow::anyhow!("this host can't hold what was asked:{}", lines.concat())
 }
 
-fn default_folder(name: &str) -> PathBuf {
+/// The experiment and the time, as `33k-20261124T124818Z`.
+fn run_name(experiment: &str) -> String {
     let now = std::time::UNIX_EPOCH + std::time::Duration::from_micros(wall_us());
     let now = humantime::format_rfc3339_seconds(now).to_string();
-    PathBuf::from(RUNS).join(format!("{name}-{}", now.replace([':', '-'], "")))
+    format!("{experiment}-{}", now.replace([':', '-'], ""))
 }
 
 /// The command that makes the run again. Where the record goes is no part of it.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use anyhow::Context;
 use holdline_conductor::Progress;
 use holdline_fleet::{Channel, Program};
@@ -43,6 +45,10 @@ pub(crate) async fn swarm(arguments: SwarmArguments) -> Result<Status, Failure> 
         }
         Report::Grown(step) => {
             watcher.line(&describe(&step));
+            if step.registered == 0 && !reconnects {
+                // There is nothing to hold.
+                return Next::StopIn(Duration::ZERO);
+            }
             watcher.show(&Progress::Holding(hold));
             Next::StopIn(hold)
         }

@@ -33,6 +33,7 @@ fn run_with(lie: &str) -> Summary {
     let plan = Plan::new(Experiment::read(Path::new(SMOKE), &settings).unwrap(), 20_000).unwrap();
     let run = folder.path().join("run");
     let options = Options {
+        run: format!("lie-{lie}"),
         program: program(folder.path(), lie),
         folder: run.clone(),
         command: "a test".to_owned(),
