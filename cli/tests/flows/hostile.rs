@@ -155,10 +155,24 @@ fn frames_that_are_cut_drip_or_never_end() {
     let mut answer = [0; 13 + 7];
     slow.read_exact(&mut answer).unwrap();
     assert_eq!(answer[15], 3, "Registered");
-    // Cut in the middle.
-    let mut cut = TcpStream::connect(server.clients).unwrap();
-    cut.write_all(&register[..7]).unwrap();
-    drop(cut);
+    // The same at the other interface, where nobody has this id.
+    let mut alert = hello();
+    Frame::Alert { alert_id: 9, client_id: 77, wait_for_ack: true, payload: b"x" }.encode(&mut alert);
+    let mut slow_alerter = TcpStream::connect(server.alerts).unwrap();
+    slow_alerter.set_nodelay(true).unwrap();
+    for byte in &alert {
+        slow_alerter.write_all(&[*byte]).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let mut answer = [0; 13 + 12];
+    slow_alerter.read_exact(&mut answer).unwrap();
+    assert_eq!((answer[15], answer[24]), (0x21, Outcome::Offline.code()), "AlertResult");
+    // Cut in the middle, at both.
+    for (address, bytes) in [(server.clients, &register), (server.alerts, &alert)] {
+        let mut cut = TcpStream::connect(address).unwrap();
+        cut.write_all(&bytes[..7]).unwrap();
+        drop(cut);
+    }
     // A frame longer than any, at both interfaces.
     for address in [server.clients, server.alerts] {
         let mut long = TcpStream::connect(address).unwrap();
