@@ -95,6 +95,8 @@ mod tests {
         let block = vec![1_u8; 32 << 20];
         let after = sampler.read(&[own])[&own];
         let grown = after.pss_anon_bytes.saturating_sub(before.pss_anon_bytes);
-        assert!(grown >= 31 << 20, "{grown} of {}", block.len());
+        // Other tests run in this process and take and give memory too, but far less than half of this; a wrong unit or
+        // a wrong row would be off by far more.
+        assert!((16 << 20..48 << 20).contains(&grown), "{grown} of {}", block.len());
     }
 }
