@@ -3,15 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use holdline_host::reach;
+use holdline_host::{limits, reach};
 use holdline_protocol::MAX_PAYLOAD_BYTES;
 use serde::{Deserialize, Serialize};
 
 /// Beyond this one process can't keep its schedule, and would only measure itself.
 const MAX_RATE: f64 = 1_000_000.0;
-
-/// The longest time that makes sense, and far below what clocks can count to.
-const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Settings of an alerter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,10 +87,10 @@ impl Config {
         if self.duration.is_zero() || self.scheduled() == 0 {
             return value("--duration", "long enough for one alert at that rate");
         }
-        if self.duration > MAX_TIME {
+        if self.duration > limits::MAX_TIME {
             return value("--duration", "at most 365days");
         }
-        if self.timeout.is_zero() || self.timeout > MAX_TIME || self.grace > MAX_TIME {
+        if self.timeout.is_zero() || self.timeout > limits::MAX_TIME || self.grace > limits::MAX_TIME {
             return value("--timeout and --grace", "more than 0 and at most 365days");
         }
         if self.payload_bytes as usize > MAX_PAYLOAD_BYTES {

@@ -154,6 +154,13 @@ pub struct Taps {
     pub by_rate: Vec<TapRate>,
 }
 
+impl Taps {
+    /// The phase of the highest rate, which says most about percentiles.
+    pub(crate) fn at_highest_rate(&self) -> Option<&TapRate> {
+        self.by_rate.iter().max_by(|a, b| a.rate.total_cmp(&b.rate))
+    }
+}
+
 /// Alerts by outcome; each sent alert is in exactly one, and `late` ones are part of `timed_out`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TapTotals {

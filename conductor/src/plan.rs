@@ -12,8 +12,6 @@ use crate::experiment::{Experiment, ExperimentError, Group, Taps};
 
 /// Stands for a port that is not known before the server listens; the plan only counts destinations.
 const SOME_PORT: u16 = 1;
-/// The longest time that makes sense, and far below what clocks can count to.
-const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A resolved experiment. Nothing has been opened or started for it.
 #[derive(Debug, Clone)]
@@ -255,7 +253,7 @@ fn check_promise(experiment: &Experiment) -> Result<(), ExperimentError> {
         return Err(ExperimentError::value("promise.hold and promise.within", "are more than 0"));
     }
     let times = [promise.hold, promise.within, experiment.staircase.settle, experiment.staircase.step_timeout];
-    if times.into_iter().any(|time| time > MAX_TIME) {
+    if times.into_iter().any(|time| time > limits::MAX_TIME) {
         return Err(ExperimentError::value("promise and staircase:", "times are at most 365days"));
     }
     Ok(())

@@ -1,12 +1,16 @@
-//! The limit of open files (getrlimit(2)), and what it means for processes.
+//! Limits: that of open files (getrlimit(2)) and what it means for processes, and that of times.
 
 use std::io;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors that a worker keeps for other things than connections: its standard streams, its channel, the epoll
 /// sets, the listener, logs, and a reserve so that a full worker can still refuse politely.
 pub const RESERVED_FILES: u64 = 128;
+
+/// The longest time that a setting may ask for, far below what clocks can count to.
+pub const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// RLIMIT_NOFILE of this process. `u64::MAX` stands for no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

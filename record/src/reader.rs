@@ -52,7 +52,7 @@ impl RunFolder {
     /// # Errors
     /// There is no manifest, or it is damaged or of another version.
     pub fn read(path: &Path) -> Result<Self, RecordError> {
-        let manifest = read_manifest(&path.join(MANIFEST))?;
+        let manifest = Manifest::read(path)?;
         let mut problems = Vec::new();
         let run = manifest.run.as_str();
         Ok(Self {
@@ -107,6 +107,16 @@ fn keep<T>(file: &'static str, read: Result<Vec<T>, RecordError>, problems: &mut
         problems.push(Problem { file, why: error.to_string() });
         Vec::new()
     })
+}
+
+impl Manifest {
+    /// Reads the manifest of the run folder at `folder`.
+    ///
+    /// # Errors
+    /// There is none, or it is damaged or of another version.
+    pub fn read(folder: &Path) -> Result<Self, RecordError> {
+        read_manifest(&folder.join(MANIFEST))
+    }
 }
 
 fn read_manifest(path: &Path) -> Result<Manifest, RecordError> {

@@ -8,9 +8,6 @@ use holdline_host::ports::{PlanError, PortPlan, Sources, automatic_range};
 use holdline_host::{reach, socket};
 use serde::{Deserialize, Serialize};
 
-/// The longest time that makes sense, and far below what clocks can count to.
-const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
-
 /// Settings of a swarm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
@@ -162,7 +159,7 @@ impl Config {
             return value("--connect-timeout and --register-timeout", "more than 0");
         }
         let times = [self.connect_timeout, self.register_timeout, self.nop_interval];
-        if times.into_iter().any(|time| time > MAX_TIME) {
+        if times.into_iter().any(|time| time > limits::MAX_TIME) {
             return value("--connect-timeout, --register-timeout and --nop-interval", "at most 365days");
         }
         if let Some(public) =

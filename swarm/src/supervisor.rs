@@ -208,6 +208,7 @@ impl Supervisor {
         for (worker, heard) in self.workers.hear() {
             match heard {
                 Heard::Said(message) => self.hear(worker, message),
+                Heard::Ended if self.known[worker].stopped => {}
                 Heard::Ended => self.worker_lost(worker),
             }
         }
@@ -295,13 +296,7 @@ impl Supervisor {
             if tokio::time::timeout_at(deadline, self.workers.ready()).await.is_err() {
                 break;
             }
-            for (worker, heard) in self.workers.hear() {
-                match heard {
-                    Heard::Said(message) => self.hear(worker, message),
-                    Heard::Ended if self.known[worker].stopped => {}
-                    Heard::Ended => self.worker_lost(worker),
-                }
-            }
+            self.hear_workers();
         }
         self.workers.retire(deadline.saturating_duration_since(tokio::time::Instant::now())).await;
         let total = self.total();

@@ -80,29 +80,39 @@ impl Series {
 impl Panel {
     /// A plot from 0 to the largest value, with `title` saying what is measured in which unit.
     pub(super) fn from_zero(title: &str, series: Vec<Series>) -> Self {
-        let largest = series.iter().flat_map(Series::values).fold(0.0, f64::max);
-        Self { y: Axis::from_zero(title, largest, 5), series }
+        Self::from_zero_with_room(title, series, 1.0)
     }
 
     /// As [`from_zero`](Self::from_zero), with room at the top for the names of phases.
     pub(super) fn from_zero_below_names(title: &str, series: Vec<Series>) -> Self {
-        let largest = series.iter().flat_map(Series::values).fold(0.0, f64::max);
-        Self { y: Axis::from_zero(title, largest * 1.12, 5), series }
+        Self::from_zero_with_room(title, series, 1.12)
     }
 
-    /// As [`log10`](Self::log10), with room at the top for the names of phases.
-    pub(super) fn log10_below_names(title: &str, series: Vec<Series>) -> Self {
-        let values = || series.iter().flat_map(Series::values);
-        let (smallest, largest) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
-        Self { y: Axis::log10(title, 10_f64.powf(smallest), 10_f64.powf(largest) * 1.6), series }
+    fn from_zero_with_room(title: &str, series: Vec<Series>, room: f64) -> Self {
+        let largest = series.iter().flat_map(Series::values).fold(0.0, f64::max);
+        Self { y: Axis::from_zero(title, largest * room, 5), series }
     }
 
     /// On a logarithmic scale. Values are log10 of what is shown.
     pub(super) fn log10(title: &str, series: Vec<Series>) -> Self {
+        Self::log10_with_room(title, series, 1.0)
+    }
+
+    /// As [`log10`](Self::log10), with room at the top for the names of phases.
+    pub(super) fn log10_below_names(title: &str, series: Vec<Series>) -> Self {
+        Self::log10_with_room(title, series, 1.6)
+    }
+
+    fn log10_with_room(title: &str, series: Vec<Series>, room: f64) -> Self {
         let values = || series.iter().flat_map(Series::values);
         let (smallest, largest) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
-        Self { y: Axis::log10(title, 10_f64.powf(smallest), 10_f64.powf(largest)), series }
+        Self { y: Axis::log10(title, 10_f64.powf(smallest), 10_f64.powf(largest) * room), series }
     }
+}
+
+/// A latency as a value on the scale of [`Panel::log10`], in milliseconds.
+pub(super) fn log_ms(us: u64) -> f64 {
+    (us.max(1) as f64 / 1e3).log10()
 }
 
 impl Chart {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use holdline_record::{Event, GroupStep, Role, RunFolder};
 
 use super::axis::Axis;
-use super::chart::{Chart, Panel, Series};
+use super::chart::{Chart, Panel, Series, log_ms};
 use super::style::{FAILED, GREEN, SERVER, SWARM, VERMILLION};
 use super::timeline::Timeline;
-use crate::facts::connections_by_sample;
+use crate::facts::{connecting_us, connections_by_sample};
 use crate::report::units;
 use crate::stats;
 
@@ -81,9 +81,7 @@ pub(super) fn connecting(run: &RunFolder) -> Chart {
 
 /// Registrations of a step a second, from its first SYN to its last outcome.
 fn rate(groups: &[GroupStep]) -> Option<f64> {
-    let first = groups.iter().filter_map(|group| group.first_syn_us).min()?;
-    let last = groups.iter().filter_map(|group| group.last_outcome_us).max()?;
-    let us = last.checked_sub(first).filter(|us| *us > 0)?;
+    let us = connecting_us(groups).filter(|us| *us > 0)?;
     let registered = groups.iter().fold(0_u64, |sum, group| sum.saturating_add(group.registered));
     Some(registered as f64 * 1e6 / us as f64)
 }
@@ -100,10 +98,8 @@ fn latencies(run: &RunFolder, time: &Timeline<'_>) -> Vec<Series> {
         steps.push((time.seconds(row.mono_us), stats::merge(these.iter().map(|interval| &interval.histogram))));
     }
     let line = |name: &str, colour, of: &dyn Fn(&hdrhistogram::Histogram<u64>) -> Option<u64>| {
-        let points: Vec<(f64, f64)> = steps
-            .iter()
-            .filter_map(|(at, histogram)| Some((*at, (of(histogram)?.max(1) as f64 / 1e3).log10())))
-            .collect();
+        let points: Vec<(f64, f64)> =
+            steps.iter().filter_map(|(at, histogram)| Some((*at, log_ms(of(histogram)?)))).collect();
         let last = points.last()?.1;
         let label = format!("{name}: {} at the last point", units::ms_of(10_f64.powf(last) * 1e3));
         Some(Series { colour, label, line: points.clone(), dots: points })

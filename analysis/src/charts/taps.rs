@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 use holdline_record::RunFolder;
 
 use super::axis::{Axis, Tick};
-use super::chart::{Chart, Panel, Series};
+use super::chart::{Chart, Panel, Series, log_ms};
 use super::style::{GREEN, SERVER, VERMILLION, colour};
 use super::timeline::Timeline;
 use crate::facts::{Facts, PhaseTaps};
@@ -52,9 +52,9 @@ fn phase_line(index: usize, phase: &PhaseTaps) -> Option<Series> {
 pub(super) fn over_time(run: &RunFolder) -> Chart {
     let time = Timeline::of(run);
     let line = |name: &str, colour, least: u64, of: &dyn Fn(&Histogram<u64>) -> Option<u64>| {
-        let points = windows(run, &time, least)
+        let points = windows(run, least)
             .into_iter()
-            .filter_map(|(at, histogram)| Some((at, (of(&histogram)?.max(1) as f64 / 1e3).log10())))
+            .filter_map(|(at, histogram)| Some((at, log_ms(of(&histogram)?))))
             .collect::<Vec<_>>();
         (!points.is_empty()).then(|| Series::line(colour, name.to_owned(), points))
     };
@@ -74,7 +74,7 @@ pub(super) fn over_time(run: &RunFolder) -> Chart {
 
 /// Neighbouring intervals of one phase together, until each window has `least` samples; what is left over at the end of a
 /// phase is too little to say something.
-fn windows(run: &RunFolder, time: &Timeline<'_>, least: u64) -> Vec<(f64, Histogram<u64>)> {
+fn windows(run: &RunFolder, least: u64) -> Vec<(f64, Histogram<u64>)> {
     let mut windows = Vec::new();
     let mut open: Vec<&holdline_record::HlogInterval> = Vec::new();
     for interval in &run.taps {
@@ -85,7 +85,8 @@ fn windows(run: &RunFolder, time: &Timeline<'_>, least: u64) -> Vec<(f64, Histog
         let samples = open.iter().fold(0_u64, |sum, interval| sum.saturating_add(interval.histogram.len()));
         if samples >= least {
             let (from, to) = (open[0].start, interval.start.saturating_add(interval.duration));
-            let middle = time.seconds_of_log(from.saturating_add(to.saturating_sub(from) / 2));
+            // A log counts from the start of the record, which is within a moment of the run's first event.
+            let middle = from.saturating_add(to.saturating_sub(from) / 2).as_secs_f64();
             windows.push((middle, stats::merge(open.iter().map(|interval| &interval.histogram))));
             open.clear();
         }
@@ -99,10 +100,7 @@ pub(super) fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     (0..=POINTS_A_DECADE * DECADES)
         .map(|nth| f64::from(nth) / f64::from(POINTS_A_DECADE))
         .take_while(|decades| samples / 10_f64.powf(*decades) >= stats::SAMPLES_BEYOND as f64 * (1.0 - 1e-9))
-        .map(|decades| {
-            let us = histogram.value_at_quantile(1.0 - 10_f64.powf(-decades)).max(1);
-            (decades, (us as f64 / 1e3).log10())
-        })
+        .map(|decades| (decades, log_ms(histogram.value_at_quantile(1.0 - 10_f64.powf(-decades)))))
         .collect()
 }
 

@@ -30,12 +30,6 @@ impl<'a> Timeline<'a> {
         mono_us.saturating_sub(self.origin_us) as f64 / 1e6
     }
 
-    /// Seconds from the start of an interval of a log, which counts from the start of the record.
-    pub(super) fn seconds_of_log(&self, start: std::time::Duration) -> f64 {
-        // The record begins a moment before its first event.
-        start.as_secs_f64()
-    }
-
     /// A chart over this time, with its phases.
     pub(super) fn chart(
         &self,

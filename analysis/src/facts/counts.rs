@@ -14,7 +14,7 @@ pub(crate) fn connect_rate(events: &[EventRow]) -> Option<f64> {
     for row in events {
         let Event::StepReached { groups, .. } = &row.event else { continue };
         let step = groups.iter().fold(0_u64, |sum, group| sum.saturating_add(group.registered));
-        match span_us(groups) {
+        match connecting_us(groups) {
             Some(span) => us = us.saturating_add(span),
             // Leaving the time of these connections out would make the rate too good.
             None if step > 0 => return None,
@@ -26,7 +26,7 @@ pub(crate) fn connect_rate(events: &[EventRow]) -> Option<f64> {
 }
 
 /// From the first SYN of any group to the last outcome of any.
-fn span_us(groups: &[GroupStep]) -> Option<u64> {
+pub(crate) fn connecting_us(groups: &[GroupStep]) -> Option<u64> {
     let first = groups.iter().filter_map(|group| group.first_syn_us).min()?;
     let last = groups.iter().filter_map(|group| group.last_outcome_us).max()?;
     last.checked_sub(first)

@@ -28,8 +28,7 @@ fn verdicts(summaries: &[Summary]) -> Vec<String> {
 /// The highest rate of each run with its 99th percentile.
 fn taps(summaries: &[Summary]) -> Vec<String> {
     let cell = |summary: &Summary| {
-        let rate = summary.taps.by_rate.iter().max_by(|a, b| a.rate.total_cmp(&b.rate));
-        rate.map_or_else(String::new, |rate| {
+        summary.taps.at_highest_rate().map_or_else(String::new, |rate| {
             let p99 = rate.round_trip_us.p99.map_or_else(|| "–".to_owned(), units::ms);
             format!("{p99} at {}/s", units::rate(rate.rate))
         })

@@ -126,7 +126,7 @@ fn cards(summary: &Summary, rows: &[Row]) -> Markup {
                             }
                         }
                     }
-                } @else if let Some(rate) = summary.taps.by_rate.iter().max_by(|a, b| a.rate.total_cmp(&b.rate)) {
+                } @else if let Some(rate) = summary.taps.at_highest_rate() {
                     li {
                         "Tap round trip, 99th percentile"
                         strong { (rate.round_trip_us.p99.map_or_else(|| UNKNOWN.to_owned(), units::ms)) }

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use holdline_analysis::{REPORT_HTML, Verdict, analyze as judge, compare, table};
-use holdline_record::RunFolder;
+use holdline_record::Manifest;
 
 use crate::status::{Failure, Status};
 
@@ -17,8 +17,8 @@ pub(crate) fn analyze(folders: &[PathBuf], out: &Path) -> Result<Status, Failure
 /// Judges a run folder, writes its summary, report and charts, and prints the table.
 pub(crate) fn analyze_one(folder: &Path) -> Result<Status, Failure> {
     let summary = judge(folder).map_err(anyhow::Error::from)?;
-    let run = RunFolder::read(folder).context("can't read the run")?;
-    print!("{}", table(&summary, &run.manifest));
+    let manifest = Manifest::read(folder).context("can't read the run")?;
+    print!("{}", table(&summary, &manifest));
     println!("\nReport, summary, charts and raw data: {}", folder.join(REPORT_HTML).display());
     Ok(summary.verdict.into())
 }

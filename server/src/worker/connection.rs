@@ -158,11 +158,10 @@ impl Worker {
     }
 
     fn say_registered(&mut self, index: u32) {
-        let idle_timeout_ms = u32::try_from(self.config.idle_timeout.as_millis()).unwrap_or(u32::MAX);
-        let mut frame = Vec::with_capacity(8);
-        Frame::Registered { idle_timeout_ms }.encode(&mut frame);
         if self.slots.get(index).is_some_and(|slot| slot.state == State::Registered) {
-            self.send(index, &frame);
+            let idle_timeout_ms = u32::try_from(self.config.idle_timeout.as_millis()).unwrap_or(u32::MAX);
+            Frame::Registered { idle_timeout_ms }.encode(&mut self.reply);
+            self.send_reply(index);
         }
     }
 
