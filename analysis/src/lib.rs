@@ -5,6 +5,8 @@
 //! Summary   -> summary.json, summary.md, the table for the terminal      RunFolder + facts -> charts/*.svg, *.png
 //! ```
 //!
+//! Several runs of two builds -> [`gate`]: is the one worse than the other?
+//!
 //! Everything up to the [`Summary`] is pure ([`summarize`]); only [`analyze`] touches files. An unknown figure is null
 //! and never 0, because a reader who sees 0 believes it was measured.
 
@@ -12,6 +14,7 @@ mod charts;
 mod compare;
 mod error;
 mod facts;
+pub mod gate;
 mod judge;
 mod output;
 mod report;

@@ -8,7 +8,7 @@ use crate::judge::Judgement;
 use crate::{SUMMARY_SCHEMA_VERSION, stats};
 
 /// What a run showed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The version of this format, [`SUMMARY_SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -43,7 +43,7 @@ pub struct Summary {
 }
 
 /// The outcome of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The promise was kept.
@@ -51,6 +51,7 @@ pub enum Verdict {
     /// The measurement is sound and the promise was broken.
     NotHeld,
     /// The measurement can't be trusted: not a result.
+    #[default]
     Invalid,
 }
 
@@ -67,7 +68,7 @@ impl Verdict {
 }
 
 /// Connections asked for and held.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
     /// What the experiment promises, from the manifest.
     pub promised: u64,
@@ -81,7 +82,7 @@ pub struct Connections {
 }
 
 /// Setting connections up.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Connect {
     /// Connections registered a second, over the time spent connecting only: first SYN to last outcome of each step.
     pub rate_per_s: Option<f64>,
@@ -90,7 +91,7 @@ pub struct Connect {
 }
 
 /// Microseconds from SYN to Registered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
     /// Median; null under 20 samples.
     pub p50: Option<u64>,
@@ -101,7 +102,7 @@ pub struct Latency {
 }
 
 /// What the processes of a role cost, supervisors and workers together.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RoleSummary {
     /// Bytes of user memory each further connection takes: the slope of a Theil-Sen line over the staircase.
     /// Null below 8 levels or 20,000 connections.
@@ -123,17 +124,21 @@ pub struct RoleSummary {
     /// CPU over the first tap phase of the hold; 100% is one core. On loopback the split between the roles is
     /// approximate: the receiver's TCP work often runs in the sender's time.
     pub cpu_percent_hold: Option<f64>,
+    /// Microseconds of CPU time for each connection set up and registered, over the whole climb. Soft interrupts that
+    /// ran in another process's time are not in it.
+    #[serde(default)]
+    pub cpu_us_per_connect: Option<f64>,
 }
 
 /// CPU in soft interrupts, which belongs to no process.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Softirq {
     /// Over the first tap phase of the hold, all cores and all of the host; 100% is one core.
     pub cpu_percent_hold: Option<f64>,
 }
 
 /// The kernel's slab memory for sockets, whole host.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Kernel {
     /// Bytes for each connection, both ends together where both are on this host: slope of a Theil-Sen line over the
     /// staircase. Null below 8 levels or 20,000 connections.
@@ -183,7 +188,7 @@ pub struct TapTotals {
 }
 
 /// One tap phase.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TapRate {
     /// Alerts a second, as planned.
     pub rate: f64,
@@ -201,7 +206,7 @@ pub struct TapRate {
 }
 
 /// Microseconds from the intended send to the acknowledgement. A percentile with fewer than 10 samples beyond is null.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoundTrip {
     /// Median; null under 20 samples.
     pub p50: Option<u64>,
@@ -271,6 +276,7 @@ fn role(facts: &RoleFacts) -> RoleSummary {
         program_file_bytes: facts.program_file_bytes,
         processes: facts.processes,
         cpu_percent_hold: facts.cpu_percent_hold,
+        cpu_us_per_connect: facts.cpu_us_per_connect,
     }
 }
 

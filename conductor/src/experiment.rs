@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use holdline_record as record;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -39,6 +40,9 @@ pub struct Experiment {
     /// How often memory and CPU are read.
     #[serde(default)]
     pub sampling: Sampling,
+    /// What `holdline gate` and `holdline compare` hold the figures to.
+    #[serde(default)]
+    pub gate: Gate,
     /// Figures of elsewhere to print beside this run's.
     #[serde(default, rename = "reference")]
     pub references: Vec<Reference>,
@@ -251,6 +255,14 @@ impl Default for Sampling {
     fn default() -> Self {
         Self { interval: Duration::from_secs(1) }
     }
+}
+
+/// What a gate holds the figures to, whatever they were before. It changes nothing in a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gate {
+    /// Bounds such as `server.user_bytes_per_connection <= 72`.
+    pub limits: Vec<record::Limit>,
 }
 
 /// A figure measured elsewhere.

@@ -17,7 +17,7 @@ mod progress;
 
 pub use check::{Shortfall, check};
 pub use experiment::{
-    Alerter, Experiment, ExperimentError, Group, Promise, Reconnect, Reference, Sampling, Staircase, Swarm, Taps,
+    Alerter, Experiment, ExperimentError, Gate, Group, Promise, Reconnect, Reference, Sampling, Staircase, Swarm, Taps,
     Target, TargetKind,
 };
 pub use plan::Plan;

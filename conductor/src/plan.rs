@@ -123,6 +123,7 @@ impl Plan {
                     covers: reference.covers.clone(),
                 })
                 .collect(),
+            limits: self.experiment.gate.limits.clone(),
         }
     }
 

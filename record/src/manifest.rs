@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Limit;
+
 /// What is needed to read a run, and to make it again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -51,6 +53,9 @@ pub struct Plan {
     pub max_lag_p99_us: u64,
     /// Figures of elsewhere to print beside this run's.
     pub references: Vec<Reference>,
+    /// Bounds that a gate holds the figures to.
+    #[serde(default)]
+    pub limits: Vec<Limit>,
 }
 
 /// What a run promises; broken, its verdict is `not_held`.

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use holdline_record::{HostRow, Phase, Role, SampleRow};
 
-/// A shorter span than this says little: one tick of 10 ms is already 0.2% of it.
-const MIN_SPAN_US: u64 = 5_000_000;
+/// A shorter span than this says little of a host: one tick of 10 ms is already 0.2% of it.
+const MIN_HOST_SPAN_US: u64 = 5_000_000;
+/// A shorter span than this says little of a process, whose clock counts nanoseconds.
+const MIN_SPAN_US: u64 = 1_000_000;
 /// Points of the chart are at least this far apart: the readings of a level can be closer than a tick allows.
 const MIN_CHART_SPAN_US: u64 = 500_000;
 
@@ -41,7 +43,7 @@ fn readings<'a>(rows: impl Iterator<Item = &'a SampleRow>) -> BTreeMap<u64, Read
     readings
 }
 
-/// CPU of a role over the first tap phase. None if a process came or went in it, or it was shorter than 5 s.
+/// CPU of a role over the first tap phase. None if a process came or went in it, or it was shorter than 1 s.
 pub(crate) fn percent_hold(samples: &[SampleRow], role: Role) -> Option<f64> {
     let in_phase = samples.iter().filter(|row| row.role == role && is_first_tap_phase(row.phase, row.step));
     let readings = readings(in_phase);
@@ -67,7 +69,24 @@ pub(crate) fn softirq_percent_hold(host: &[HostRow]) -> Option<f64> {
     let mut in_phase = host.iter().filter(|row| is_first_tap_phase(row.phase, row.step)).filter_map(softirq_clock);
     let from = in_phase.next()?;
     let to = in_phase.next_back()?;
-    percent(from, to).filter(|_| to.mono_us - from.mono_us >= MIN_SPAN_US)
+    percent(from, to).filter(|_| to.mono_us - from.mono_us >= MIN_HOST_SPAN_US)
+}
+
+/// CPU time of a role for each connection set up, in microseconds: from the last sample without connections to the first
+/// reading of the highest level. None if a process came or went meanwhile.
+pub(crate) fn us_per_connect(samples: &[SampleRow], role: Role, levels: usize) -> Option<f64> {
+    let top = u32::try_from(levels.checked_sub(1)?).ok()?;
+    let of_role = || samples.iter().filter(|row| row.role == role);
+    let before = readings(of_role().filter(|row| row.phase == Phase::Start));
+    let after = readings(of_role().filter(|row| row.phase == Phase::Level && row.step == Some(top)));
+    let ((_, from), (sample, to)) = (before.last_key_value()?, after.first_key_value()?);
+    if !from.keys().eq(to.keys()) {
+        return None;
+    }
+    let spent = from.iter().zip(to.values()).map(|((_, from), to)| to.cpu_us.checked_sub(from.cpu_us)).sum::<Option<u64>>()?;
+    let at_top = of_role().filter(|row| row.sample == *sample).filter_map(|row| row.connections);
+    let connections: u64 = at_top.sum();
+    (connections > 0).then(|| spent as f64 / connections as f64)
 }
 
 /// A moment (microseconds of CLOCK_MONOTONIC) and the CPU around it.

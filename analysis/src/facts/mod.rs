@@ -60,6 +60,8 @@ pub(crate) struct RoleFacts {
     pub(crate) processes: Option<u64>,
     /// CPU over the first tap phase; 100% is one core.
     pub(crate) cpu_percent_hold: Option<f64>,
+    /// CPU time for each connection set up, in microseconds.
+    pub(crate) cpu_us_per_connect: Option<f64>,
 }
 
 impl Facts {
@@ -95,6 +97,7 @@ impl RoleFacts {
             program_file_bytes: memory::program_file_bytes(&run.samples, role),
             processes: memory::processes(&run.samples, role),
             cpu_percent_hold: cpu::percent_hold(&run.samples, role),
+            cpu_us_per_connect: cpu::us_per_connect(&run.samples, role, run.manifest.plan.levels.len()),
         }
     }
 }

@@ -370,6 +370,7 @@ fn manifest() -> Manifest {
                 .map(|(rate, seconds)| TapPhase { rate, duration_us: seconds * 1_000_000 })
                 .into(),
             max_lag_p99_us: 10_000,
+            limits: Vec::new(),
             references: vec![
                 Reference {
                     figure: "server.user_bytes_per_connection".to_owned(),
