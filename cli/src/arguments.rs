@@ -26,6 +26,14 @@ pub(crate) enum Command {
     ///
     /// The exit status is that of the verdict: 0 held, 4 not held, 6 invalid; of several runs, the worst.
     Analyze(AnalyzeArguments),
+    /// Play this build and another one in turn, and say whether this one is worse; for CI.
+    ///
+    /// Exit status: 0 pass; 1 could not run; 2 wrong usage or configuration; 3 this host can't hold the experiment, or the
+    /// runs are of different machines or experiments; 4 the promise was broken, and no baseline kept it; 5 regression: a
+    /// figure is worse, a limit broken, or not held what the baseline held; 7 not enough runs to tell.
+    Gate(GateArguments),
+    /// Say whether the candidate's runs are worse than the baseline's; the exit status is as of gate.
+    Compare(CompareArguments),
     /// Run the reference push service until SIGTERM or Ctrl-C, then send the clients away.
     Server(ServerArguments),
     /// Connect many clients, hold them, and say what became of each.
@@ -65,6 +73,48 @@ pub(crate) struct AnalyzeArguments {
     /// Where the comparison of several runs goes.
     #[arg(long, value_name = "DIR", default_value = "comparison")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GateArguments {
+    /// The experiment, for example experiments/ci.toml; limits are in its table [gate].
+    pub(crate) experiment: PathBuf,
+    /// The holdline to compare this one with: both play the experiment in turn.
+    #[arg(long, value_name = "PATH", conflicts_with = "baseline")]
+    pub(crate) base_binary: Option<PathBuf>,
+    /// Stored runs to compare with: run folders, or folders of such. Without these and --base-binary only the promise and the
+    /// limits are held.
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub(crate) baseline: Vec<PathBuf>,
+    /// Runs of each build [default: 20, or 1 if there is nothing to compare with].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) runs: Option<u32>,
+    /// Where runs and outcome go; must not exist yet [default: gates/NAME-TIME].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Override a setting of the experiment for both builds, for example promise.hold=5s; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+    /// Compare with stored runs of another machine, kernel or setting; the differences become warnings.
+    #[arg(long)]
+    pub(crate) allow_differences: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArguments {
+    /// Runs of the build that is known to be good: run folders, or folders of such. Without any only the promise and the
+    /// limits are held.
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub(crate) baseline: Vec<PathBuf>,
+    /// Runs of the build in question: run folders, or folders of such.
+    #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
+    pub(crate) candidate: Vec<PathBuf>,
+    /// Write the outcome there, as gate does: gate.md, gate.json, junit.xml and files for services that plot.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Compare runs of different machines, kernels or settings; the differences become warnings.
+    #[arg(long)]
+    pub(crate) allow_differences: bool,
 }
 
 #[derive(Debug, Args)]

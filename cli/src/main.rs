@@ -41,6 +41,8 @@ async fn dispatch(command: Command) -> Result<Status, Failure> {
     match command {
         Command::Run(arguments) => commands::run(arguments).await,
         Command::Analyze(arguments) => commands::analyze(&arguments.folders, &arguments.out),
+        Command::Gate(arguments) => commands::gate(arguments).await,
+        Command::Compare(arguments) => commands::compare(&arguments),
         Command::Server(arguments) => commands::server(arguments).await,
         Command::Swarm(arguments) => commands::swarm(arguments).await,
         Command::Alerter(arguments) => commands::alerter(arguments).await,

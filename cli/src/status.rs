@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use holdline_alerter::AlerterError;
 use holdline_analysis::Verdict;
-use holdline_conductor::ExperimentError;
+use holdline_analysis::gate::{GateError, GateVerdict};
+use holdline_conductor::{ExperimentError, SeriesError};
 use holdline_server::ServerError;
 use holdline_swarm::SwarmError;
 
-/// The exit statuses, which CI jobs tell apart. 5 is kept for a regression against a baseline.
+/// The exit statuses, which CI jobs tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Status {
@@ -22,8 +23,12 @@ pub(crate) enum Status {
     Host = 3,
     /// What was promised was not held.
     NotHeld = 4,
+    /// Worse than the baseline, or than a limit allows.
+    Regression = 5,
     /// The measurement can't be trusted.
     Invalid = 6,
+    /// Too few runs to tell whether it is worse.
+    NotEnough = 7,
 }
 
 impl From<Status> for ExitCode {
@@ -38,6 +43,17 @@ impl From<Verdict> for Status {
             Verdict::Held => Self::Held,
             Verdict::NotHeld => Self::NotHeld,
             Verdict::Invalid => Self::Invalid,
+        }
+    }
+}
+
+impl From<GateVerdict> for Status {
+    fn from(verdict: GateVerdict) -> Self {
+        match verdict {
+            GateVerdict::Pass => Self::Held,
+            GateVerdict::Regression => Self::Regression,
+            GateVerdict::NotHeld => Self::NotHeld,
+            GateVerdict::NotEnough => Self::NotEnough,
         }
     }
 }
@@ -96,6 +112,29 @@ impl From<AlerterError> for Failure {
             AlerterError::Config(_) => Self::new(Status::Usage, error),
             _ => Self::new(Status::CouldNotRun, error),
         }
+    }
+}
+
+impl From<GateError> for Failure {
+    fn from(error: GateError) -> Self {
+        let status = match &error {
+            GateError::Read(_) | GateError::List { .. } | GateError::Write(_) => Status::CouldNotRun,
+            GateError::NotAlike(_) => Status::Host,
+            _ => Status::Usage,
+        };
+        Self::new(status, error)
+    }
+}
+
+impl From<SeriesError> for Failure {
+    fn from(error: SeriesError) -> Self {
+        // A build's own word, where it has one.
+        let status = match &error {
+            SeriesError::Refused { exit, .. } if exit.code() == Some(Status::Usage as i32) => Status::Usage,
+            SeriesError::Refused { exit, .. } if exit.code() == Some(Status::Host as i32) => Status::Host,
+            _ => Status::CouldNotRun,
+        };
+        Self::new(status, error)
     }
 }
 

@@ -354,22 +354,41 @@ impl Experiment {
     /// # Errors
     /// The file can't be read, is not of the format, or an override names a place that can't be.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self, ExperimentError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| ExperimentError::Read { path: path.to_owned(), error })?;
-        let parse = |error| ExperimentError::Parse { path: path.to_owned(), error };
         if overrides.is_empty() {
             // Straight from the text, so that an error says in which line.
-            return toml::from_str(&text).map_err(parse);
+            return toml::from_str(&read_text(path)?)
+                .map_err(|error| ExperimentError::Parse { path: path.to_owned(), error });
         }
-        let mut table: Table = toml::from_str(&text).map_err(parse)?;
-        for text in overrides {
-            set(&mut table, text).map_err(|why| ExperimentError::Set { text: text.clone(), why })?;
-        }
+        let table = read_table(path, overrides)?;
         table.try_into().map_err(|error: toml::de::Error| ExperimentError::Set {
             text: overrides.join(" --set "),
             why: format!("the experiment can't be read with it: {}", error.to_string().trim_end()),
         })
     }
+}
+
+/// The text of the experiment at `path` with `overrides` in it and without the tables `left_out`: an experiment for another
+/// build, which may not know them.
+///
+/// # Errors
+/// The file can't be read or is no TOML, or an override names a place that can't be.
+pub fn experiment_text(path: &Path, overrides: &[String], left_out: &[&str]) -> Result<String, ExperimentError> {
+    let mut table = read_table(path, overrides)?;
+    table.retain(|key, _| !left_out.contains(&key));
+    Ok(table.to_string())
+}
+
+fn read_table(path: &Path, overrides: &[String]) -> Result<Table, ExperimentError> {
+    let mut table: Table =
+        toml::from_str(&read_text(path)?).map_err(|error| ExperimentError::Parse { path: path.to_owned(), error })?;
+    for text in overrides {
+        set(&mut table, text).map_err(|why| ExperimentError::Set { text: text.clone(), why })?;
+    }
+    Ok(table)
+}
+
+fn read_text(path: &Path) -> Result<String, ExperimentError> {
+    std::fs::read_to_string(path).map_err(|error| ExperimentError::Read { path: path.to_owned(), error })
 }
 
 /// Puts the value of `key=value` where the dotted key says. Tables on the way are made, entries of lists are not.

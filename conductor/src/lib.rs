@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Parsing, planning and checking open no socket and start no process. [`run`] writes the run folder as it goes; judging
-//! it is left to the analysis, which sees nothing but that folder.
+//! it is left to the analysis, which sees nothing but that folder. [`play_in_turn`] repeats runs of several builds.
 
 mod cast;
 mod check;
@@ -14,15 +14,17 @@ mod journal;
 mod plan;
 mod play;
 mod progress;
+mod series;
 
 pub use check::{Shortfall, check};
 pub use experiment::{
     Alerter, Experiment, ExperimentError, Gate, Group, Promise, Reconnect, Reference, Sampling, Staircase, Swarm, Taps,
-    Target, TargetKind,
+    Target, TargetKind, experiment_text,
 };
 pub use plan::Plan;
 pub use play::{Cut, Options, Played, RunError, run};
 pub use progress::Progress;
+pub use series::{SeriesBuild, SeriesError, Turn, play_in_turn};
 
 /// The kind of process that runs a server, for `holdline role KIND NAME`.
 pub const SERVER_ROLE: &str = "server";

@@ -13,6 +13,11 @@ use crate::experiment::{Experiment, ExperimentError, Group, Taps};
 /// Stands for a port that is not known before the server listens; the plan only counts destinations.
 const SOME_PORT: u16 = 1;
 
+/// Connections a second that a host of two cores sets up, both ends there; only for estimates of time.
+const TYPICAL_CONNECT_RATE: f64 = 25_000.0;
+/// What a run takes beyond climbing and holding: to start, to close the connections, to write its report.
+const AROUND: Duration = Duration::from_millis(1_500);
+
 /// A resolved experiment. Nothing has been opened or started for it.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -88,6 +93,21 @@ impl Plan {
     #[must_use]
     pub fn grace(&self) -> Duration {
         self.server.tap_timeout + Duration::from_secs(2)
+    }
+
+    /// About how long a run takes.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        let experiment = &self.experiment;
+        let staircase = &experiment.staircase;
+        let rate = experiment.swarm.rate.unwrap_or(f64::INFINITY).min(TYPICAL_CONNECT_RATE);
+        let connecting =
+            Duration::try_from_secs_f64(experiment.promise.connections as f64 / rate).unwrap_or(Duration::MAX);
+        let readings = staircase.reading_interval.saturating_mul(staircase.readings.saturating_sub(1));
+        let resting = (staircase.settle.saturating_add(readings)).saturating_mul(staircase.levels);
+        let tapping = experiment.taps.iter().fold(Duration::ZERO, |sum, taps| sum.saturating_add(taps.duration));
+        let hold = experiment.promise.hold.max(tapping);
+        [connecting, resting, hold].into_iter().fold(AROUND, Duration::saturating_add)
     }
 
     /// What analysis needs to know.

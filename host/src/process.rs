@@ -3,9 +3,30 @@
 //! `/proc/PID/fd` of a process with many sockets is never read: each entry listed pins about 1 KB of slab.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use procfs::process::Process;
+use rustix::process::Signal;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// Lets a process end with the one that starts it: it gets SIGTERM when the thread that started it ends, however that
+/// came about (PR_SET_PDEATHSIG, prctl(2)).
+#[allow(unsafe_code, reason = "no library offers what is done in a child before its program starts")]
+pub fn end_with_parent(command: &mut Command) {
+    let parent = rustix::process::getpid();
+    let before_exec = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+        // The parent may have ended before the signal was set.
+        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls may be made; these are two system calls without memory
+    // or locks.
+    unsafe {
+        command.pre_exec(before_exec);
+    }
+}
 
 /// What a process uses at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -40,7 +40,9 @@ impl Limit {
 
 /// A text that is no limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no limit; write FIGURE <= NUMBER or FIGURE >= NUMBER, as in \"server.user_bytes_per_connection <= 72\"")]
+#[error(
+    "{0:?} is no limit; write FIGURE <= NUMBER or FIGURE >= NUMBER, as in \"server.user_bytes_per_connection <= 72\""
+)]
 pub struct LimitError(String);
 
 impl FromStr for Limit {
@@ -102,7 +104,8 @@ mod tests {
             assert_eq!((limit.bound, limit.value), (bound, value), "{text}");
             assert_eq!(limit.to_string().parse::<Limit>().unwrap(), limit);
         }
-        for text in ["", "x", "x < 5", "x = 5", "<= 5", "x <=", "x <= y", "x <= inf", "x <= NaN", "a b <= 5", "5 <= x <= 7"]
+        for text in
+            ["", "x", "x < 5", "x = 5", "<= 5", "x <=", "x <= y", "x <= inf", "x <= NaN", "a b <= 5", "5 <= x <= 7"]
         {
             assert!(text.parse::<Limit>().is_err(), "{text}");
         }

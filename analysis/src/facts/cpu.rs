@@ -83,7 +83,8 @@ pub(crate) fn us_per_connect(samples: &[SampleRow], role: Role, levels: usize) -
     if !from.keys().eq(to.keys()) {
         return None;
     }
-    let spent = from.iter().zip(to.values()).map(|((_, from), to)| to.cpu_us.checked_sub(from.cpu_us)).sum::<Option<u64>>()?;
+    let spent =
+        from.iter().zip(to.values()).map(|((_, from), to)| to.cpu_us.checked_sub(from.cpu_us)).sum::<Option<u64>>()?;
     let at_top = of_role().filter(|row| row.sample == *sample).filter_map(|row| row.connections);
     let connections: u64 = at_top.sum();
     (connections > 0).then(|| spent as f64 / connections as f64)

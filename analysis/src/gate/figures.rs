@@ -143,7 +143,7 @@ pub(crate) fn as_json(summary: &Summary) -> Value {
 ///
 /// # Errors
 /// There is none, and here are those of nearly that name.
-pub(crate) fn check_name(name: &str, tap_phases: usize) -> Result<(), GateError> {
+pub fn check_name(name: &str, tap_phases: usize) -> Result<(), GateError> {
     let mut none = Summary::default();
     none.taps.by_rate.resize(tap_phases, TapRate::default());
     let mut names = Vec::new();
@@ -176,8 +176,7 @@ mod tests {
     #[test]
     fn every_figure_exists_in_a_summary() {
         let mut summary = Summary::default();
-        summary.taps.by_rate =
-            [10.0, 1000.0, 100.0].map(|rate| TapRate { rate, ..TapRate::default() }).into();
+        summary.taps.by_rate = [10.0, 1000.0, 100.0].map(|rate| TapRate { rate, ..TapRate::default() }).into();
         for figure in &FIGURES {
             check_name(&figure.name(&summary), 3).unwrap();
         }
@@ -186,7 +185,9 @@ mod tests {
 
     #[test]
     fn a_name_that_is_none_is_answered_with_those_there_are() {
-        for (name, phases) in [("server.bytes", 1), ("taps.by_rate.1.lag_max_us", 1), ("reasons", 0), ("", 0), ("run", 0)] {
+        for (name, phases) in
+            [("server.bytes", 1), ("taps.by_rate.1.lag_max_us", 1), ("reasons", 0), ("", 0), ("run", 0)]
+        {
             let error = check_name(name, phases).unwrap_err().to_string();
             assert!(error.contains("connect.rate_per_s"), "{error}");
         }

@@ -26,6 +26,7 @@ use serde::Serialize;
 
 pub use annotations::annotations;
 pub use error::GateError;
+pub use figures::check_name as check_figure;
 pub use likeness::Difference;
 pub use read::read_runs;
 pub use table::markdown as gate_markdown;
@@ -166,6 +167,16 @@ pub enum FigureVerdict {
     NotEnough,
     /// Neither side has it.
     NotMeasured,
+}
+
+impl Gate {
+    /// Says that not all runs were played that were asked for: what is no regression can't be told then.
+    pub fn cut_short(&mut self, why: &str) {
+        self.reasons.push(format!("Not all runs were played: {why}."));
+        if self.verdict == GateVerdict::Pass {
+            self.verdict = GateVerdict::NotEnough;
+        }
+    }
 }
 
 impl GateVerdict {

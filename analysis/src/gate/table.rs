@@ -24,8 +24,8 @@ pub fn markdown(gate: &Gate) -> String {
     }
     if !gate.figures.is_empty() {
         text.push('\n');
-        let heading =
-            ["figure", "baseline", "candidate", "change", "95% interval", "could show", "p", "verdict"].map(str::to_owned);
+        let heading = ["figure", "baseline", "candidate", "change", "95% interval", "could show", "p", "verdict"]
+            .map(str::to_owned);
         table(&mut text, &heading, &gate.figures.iter().map(figure_row).collect::<Vec<_>>());
         text.push_str(
             "\nMedians over the runs. *Could show*: the smallest change for the worse that these runs could have shown. *p*: \

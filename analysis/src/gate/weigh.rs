@@ -5,7 +5,9 @@ use serde_json::Value;
 use super::figures::{self, Better, FIGURES, Figure};
 use super::permutation::{self, Shift};
 use super::read::check_distinct;
-use super::{ALPHA, Compared, FigureVerdict, Gate, GateError, GateVerdict, Held, MAX_RUNS, Run, Side, Spread, likeness};
+use super::{
+    ALPHA, Compared, FigureVerdict, Gate, GateError, GateVerdict, Held, MAX_RUNS, Run, Side, Spread, likeness,
+};
 use crate::report::units;
 use crate::{Verdict, stats};
 
@@ -174,7 +176,9 @@ fn judge(gate: &mut Gate, candidate: &[Run]) {
     for held in &gate.limits {
         let limit = &held.limit;
         match (held.kept, held.median) {
-            (Some(false), Some(median)) => findings.failed.push(format!("A limit is broken: {limit}, but it is {}.", number(median))),
+            (Some(false), Some(median)) => {
+                findings.failed.push(format!("A limit is broken: {limit}, but it is {}.", number(median)))
+            }
             (None, _) => findings.unclear.push(format!("The limit {limit} can't be held to: no run has that figure.")),
             _ => {}
         }
@@ -271,7 +275,10 @@ fn unclear(figure: &Compared) -> String {
             figure.unit,
             units::share(shown / base.median.abs()),
         ),
-        None => format!("{} needs more runs: {} and {} could not have shown any worsening.", figure.label, base.runs, new.runs),
+        None => format!(
+            "{} needs more runs: {} and {} could not have shown any worsening.",
+            figure.label, base.runs, new.runs
+        ),
     }
 }
 

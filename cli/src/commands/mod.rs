@@ -2,6 +2,8 @@
 
 mod alerter;
 mod analyze;
+mod compare;
+mod gate;
 mod role;
 mod run;
 mod server;
@@ -9,6 +11,8 @@ mod swarm;
 
 pub(crate) use alerter::alerter;
 pub(crate) use analyze::{analyze, analyze_one};
+pub(crate) use compare::compare;
+pub(crate) use gate::gate;
 pub(crate) use role::role;
 pub(crate) use run::run;
 pub(crate) use server::server;

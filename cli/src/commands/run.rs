@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use holdline_analysis::gate::check_figure;
 use holdline_conductor::{Experiment, Options, Plan, RunError, Shortfall, check};
 use holdline_host::clock::wall_us;
 use holdline_host::limits;
@@ -21,6 +22,7 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<Status, Failure> {
     let experiment = Experiment::read(&arguments.experiment, &arguments.overrides)?;
     let open_files = limits::raise_open_files().context("can't raise the limit of open files")?.soft;
     let plan = Plan::new(experiment, open_files)?;
+    check_limits(&plan)?;
     eprint!("{}", plan.describe());
     let shortfalls = check(&plan);
     if !shortfalls.is_empty() {
@@ -61,13 +63,19 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<Status, Failure> {
     analyze_one(&folder)
 }
 
-fn lacking(shortfalls: &[Shortfall]) -> anyhow::Error {
+/// A limit on something that is no figure is found before the run, not after it.
+pub(super) fn check_limits(plan: &Plan) -> Result<(), Failure> {
+    let phases = plan.experiment.taps.len();
+    Ok(plan.experiment.gate.limits.iter().try_for_each(|limit| check_figure(&limit.figure, phases))?)
+}
+
+pub(super) fn lacking(shortfalls: &[Shortfall]) -> anyhow::Error {
     let lines: Vec<String> = shortfalls.iter().map(|shortfall| format!("\n  - {shortfall}")).collect();
     anyhow::anyhow!("this host can't hold what was asked:{}", lines.concat())
 }
 
 /// The experiment and the time, as `33k-20261124T124818Z`.
-fn run_name(experiment: &str) -> String {
+pub(super) fn run_name(experiment: &str) -> String {
     let now = std::time::UNIX_EPOCH + std::time::Duration::from_micros(wall_us());
     let now = humantime::format_rfc3339_seconds(now).to_string();
     format!("{experiment}-{}", now.replace([':', '-'], ""))
@@ -91,7 +99,7 @@ fn build() -> Build {
 }
 
 /// Tells the run of each signal: the first ends it in order, the second at once.
-async fn forward(mut signals: StopSignals, interrupt: UnboundedSender<String>) {
+pub(super) async fn forward(mut signals: StopSignals, interrupt: UnboundedSender<String>) {
     loop {
         let signal = signals.next().await;
         // A run that has ended takes no more interrupts.
