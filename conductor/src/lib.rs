@@ -22,7 +22,7 @@ pub use experiment::{
     Target, TargetKind, experiment_text,
 };
 pub use plan::Plan;
-pub use play::{Cut, Options, Played, RunError, run};
+pub use play::{Cut, Options, Played, RunError, manifest, run};
 pub use progress::Progress;
 pub use series::{SeriesBuild, SeriesError, Turn, play_in_turn};
 

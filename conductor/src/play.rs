@@ -143,7 +143,11 @@ pub async fn run(
     Box::pin(player.finish(cut)).await
 }
 
-fn manifest(plan: &Plan, options: &Options) -> Result<Manifest, RunError> {
+/// What is known about a run of `plan` before it begins.
+///
+/// # Errors
+/// The experiment can't be put into the record.
+pub fn manifest(plan: &Plan, options: &Options) -> Result<Manifest, RunError> {
     let started_wall_us = wall_us();
     Ok(Manifest {
         schema_version: SCHEMA_VERSION,

@@ -30,10 +30,21 @@ mod tests {
 
     #[test]
     fn nothing_in_a_message_can_end_it() {
-        // The results that the tests of @actions/core expect of the same input.
+        // Inputs and results of the tests of @actions/core, which defines the format (packages/core, command.test.ts).
+        let all = "percent % percent % cr \r cr \r lf \n lf \n colon : colon : comma , comma ,";
         for (title, message, expected) in [
-            ("", "%251\r\n", "::error title=::%25251%0D%0A\n"),
-            ("a:b,c%d\n", "x::y, z", "::error title=a%3Ab%2Cc%25d%0A::x::y, z\n"),
+            (
+                "",
+                "percent % percent % cr \r cr \r lf \n lf \n",
+                "::error title=::percent %25 percent %25 cr %0D cr %0D lf %0A lf %0A\n",
+            ),
+            ("", "%25 %25 %0D %0D %0A %0A", "::error title=::%2525 %2525 %250D %250D %250A %250A\n"),
+            (
+                all,
+                "",
+                "::error title=percent %25 percent %25 cr %0D cr %0D lf %0A lf %0A colon %3A colon %3A comma %2C comma %2C::\n",
+            ),
+            ("value 1", "some message", "::error title=value 1::some message\n"),
         ] {
             assert_eq!(command("error", title, message), expected);
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use holdline_record::Manifest;
 use serde_json::Value;
 
-use super::Run;
+use super::{GateError, Run};
 
 /// Something in which runs differ that is not the build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +32,23 @@ const MEMORY_STEP_BYTES: u64 = 256 << 20;
 
 /// All differences between the runs, by name.
 pub(crate) fn differences<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<Difference> {
+    between(runs.map(|run| (run.folder.display().to_string(), &run.manifest)))
+}
+
+/// Checks that the runs of a baseline are alike, and like one that is about to be played.
+///
+/// # Errors
+/// They are not, and here are the differences.
+pub fn check_alike(baseline: &[Run], planned: &Manifest) -> Result<(), GateError> {
+    let stored = baseline.iter().map(|run| (run.folder.display().to_string(), &run.manifest));
+    let differences = between(stored.chain([("to be played".to_owned(), planned)]));
+    if differences.is_empty() { Ok(()) } else { Err(GateError::NotAlike(differences)) }
+}
+
+/// The differences between manifests, each with the name of its run.
+fn between<'a>(manifests: impl Iterator<Item = (String, &'a Manifest)>) -> Vec<Difference> {
     let runs: Vec<(String, BTreeMap<String, String>)> =
-        runs.map(|run| (run.folder.display().to_string(), aspects(&run.manifest).into_iter().collect())).collect();
+        manifests.map(|(run, manifest)| (run, aspects(manifest).into_iter().collect())).collect();
     let names: BTreeSet<&String> = runs.iter().flat_map(|(_, aspects)| aspects.keys()).collect();
     let differing = names.into_iter().filter_map(|what| {
         let mut values: Vec<(String, String)> = Vec::new();

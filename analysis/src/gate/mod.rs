@@ -27,7 +27,7 @@ use serde::Serialize;
 pub use annotations::annotations;
 pub use error::GateError;
 pub use figures::check_name as check_figure;
-pub use likeness::Difference;
+pub use likeness::{Difference, check_alike};
 pub use read::read_runs;
 pub use table::markdown as gate_markdown;
 pub use weigh::weigh;

@@ -3,13 +3,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use holdline_analysis::gate::{Run, read_runs, weigh};
-use holdline_conductor::{Experiment, Plan, SeriesBuild, Turn, check, experiment_text, play_in_turn};
+use holdline_analysis::gate::{Run, check_alike, read_runs, weigh};
+use holdline_conductor::{
+    Experiment, Options, Plan, SeriesBuild, Turn, check, experiment_text, manifest, play_in_turn,
+};
 use holdline_host::limits;
+use holdline_record::Manifest;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::compare::publish;
-use super::run::{check_limits, forward, lacking, run_name};
+use super::run::{build, check_limits, forward, lacking, run_name};
 use crate::arguments::GateArguments;
 use crate::drive::StopSignals;
 use crate::status::{Failure, Status};
@@ -31,6 +34,9 @@ pub(crate) async fn gate(arguments: GateArguments) -> Result<Status, Failure> {
     let plan = plan(&arguments)?;
     // What can be read is read before anything is played.
     let stored = read_runs(&arguments.baseline)?;
+    if !arguments.allow_differences {
+        check_alike(&stored, &planned(&plan)?)?;
+    }
     let runs = arguments.runs.unwrap_or(if arguments.base_binary.is_some() || !stored.is_empty() { RUNS } else { 1 });
     let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from(GATES).join(run_name(&plan.experiment.name)));
     let builds = builds(&arguments, &out)?;
@@ -65,6 +71,18 @@ fn plan(arguments: &GateArguments) -> Result<Plan, Failure> {
     check_limits(&plan)?;
     let shortfalls = check(&plan);
     if shortfalls.is_empty() { Ok(plan) } else { Err(Failure::new(Status::Host, lacking(&shortfalls))) }
+}
+
+/// The manifest that a run of the candidate will have, as far as it decides what it may be compared with.
+fn planned(plan: &Plan) -> anyhow::Result<Manifest> {
+    let options = Options {
+        run: run_name(&plan.experiment.name),
+        program: PathBuf::new(),
+        folder: PathBuf::new(),
+        command: String::new(),
+        build: build(),
+    };
+    Ok(manifest(plan, &options)?)
 }
 
 /// The builds to be played, with the experiment written down for each as it can read it.

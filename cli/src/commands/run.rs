@@ -89,7 +89,7 @@ fn command(arguments: &RunArguments) -> anyhow::Result<String> {
     shlex::try_join(words).context("an argument holds a zero byte")
 }
 
-fn build() -> Build {
+pub(super) fn build() -> Build {
     let commit = env!("HOLDLINE_COMMIT");
     Build {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -3,6 +3,7 @@
 mod client;
 mod experiments;
 mod failures;
+mod gate;
 mod hostile;
 mod lying_server;
 mod processes;
