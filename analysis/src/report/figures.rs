@@ -13,6 +13,7 @@ enum Unit {
     Rate,
     BytesEach,
     Megabytes,
+    Microseconds,
     Milliseconds,
     Seconds,
     Percent,
@@ -40,9 +41,10 @@ const BASE: &str = "intercept of that slope: user memory without connections";
 const FILE: &str = "Pss_File of all its processes: the program itself, apart from user memory";
 const CPU: &str =
     "all its processes over the first tap phase; 100% is one core; split between roles approximate on loopback";
+const SETUP: &str = "CPU time of all its processes over the climb, by connections; split approximate on loopback";
 
 /// In the order of a report.
-const FIGURES: [Figure; 22] = [
+const FIGURES: [Figure; 24] = [
     figure("connections.held", "Connections held", Unit::Count, "the fewest either side counted in the hold"),
     figure("connections.failed", "Connection attempts failed", Unit::Count, "all attempts of the swarm"),
     figure("hold_s", "Held for", Unit::Seconds, "from all connections standing to the end of the hold"),
@@ -56,12 +58,14 @@ const FIGURES: [Figure; 22] = [
     figure("server.base_bytes", "Server base", Unit::Megabytes, BASE),
     figure("server.program_file_bytes", "Server program", Unit::Megabytes, FILE),
     figure("server.cpu_percent_hold", "Server CPU in the hold", Unit::Percent, CPU),
+    figure("server.cpu_us_per_connect", "Server CPU to set up a connection", Unit::Microseconds, SETUP),
     figure("swarm.user_bytes_per_connection", "Swarm memory per connection", Unit::BytesEach, SLOPE),
     figure("swarm.user_bytes_per_connection_all_in", "Swarm memory per connection, all in", Unit::BytesEach, ALL_IN),
     figure("swarm.user_bytes_total", "Swarm memory", Unit::Megabytes, TOTAL),
     figure("swarm.base_bytes", "Swarm base", Unit::Megabytes, BASE),
     figure("swarm.program_file_bytes", "Swarm program", Unit::Megabytes, FILE),
     figure("swarm.cpu_percent_hold", "Swarm CPU in the hold", Unit::Percent, CPU),
+    figure("swarm.cpu_us_per_connect", "Swarm CPU to set up a connection", Unit::Microseconds, SETUP),
     figure(
         "softirq.cpu_percent_hold",
         "Soft interrupt CPU in the hold",
@@ -137,7 +141,9 @@ fn value(summary: &Value, name: &str) -> Option<f64> {
 impl Unit {
     /// For a figure that only a reference names, by the ending of its name.
     fn of(name: &str) -> Self {
-        if name.contains("_us") {
+        if name.contains("cpu_us") {
+            Self::Microseconds
+        } else if name.contains("_us") {
             Self::Milliseconds
         } else if name.contains("bytes_per") {
             Self::BytesEach
@@ -160,6 +166,7 @@ impl Unit {
             Self::Rate => format!("{}/s", units::decimal(value, 0)),
             Self::BytesEach => units::bytes_each(value),
             Self::Megabytes => units::megabytes(value),
+            Self::Microseconds => format!("{} µs", units::decimal(value, 1)),
             Self::Milliseconds => units::ms_of(value),
             Self::Seconds => format!("{} s", units::decimal(value, 1)),
             Self::Percent => format!("{}%", units::decimal(value, 1)),

@@ -91,7 +91,7 @@ fn what_cannot_be_played_is_said_at_once() {
         (&["--runs", "0"], 2, "1..=64"),
         (&["--runs", "65"], 2, "1..=64"),
         (&["--out", exists], 2, "exists already"),
-        (&["--set", "swarm.sources=192.0.2.1"], 3, "192.0.2.1"),
+        (&["--set", "swarm.sources=192.0.2.1"], 3, "source ports"),
     ] {
         let _ = std::fs::remove_dir_all(&folder);
         let (status, _, error) = outcome(match arguments {
