@@ -29,7 +29,8 @@ pub use compare::{Comparison, compare};
 pub use error::AnalysisError;
 pub use report::table;
 pub use summary::{
-    Connect, Connections, Kernel, Latency, RoleSummary, RoundTrip, Softirq, Summary, TapRate, TapTotals, Taps, Verdict,
+    Connect, Connections, Kernel, Latency, Level, RoleSummary, RoundTrip, Softirq, Summary, TapRate, TapTotals, Taps,
+    Verdict,
 };
 
 /// The version of `summary.json`. A change of meaning raises it.

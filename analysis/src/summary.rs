@@ -1,9 +1,9 @@
 //! `summary.json`: every figure of a run, documented. A figure that is not known is null, never 0.
 
-use holdline_record::{RunFolder, TapCounts};
+use holdline_record::{Floor, RunFolder, TapCounts};
 use serde::{Deserialize, Serialize};
 
-use crate::facts::{Facts, Fit, PhaseTaps, RoleFacts};
+use crate::facts::{Facts, Fit, PhaseTaps, RoleFacts, step_rates};
 use crate::judge::Judgement;
 use crate::{SUMMARY_SCHEMA_VERSION, stats};
 
@@ -36,10 +36,31 @@ pub struct Summary {
     pub kernel: Kernel,
     /// Taps, over all tap phases and by rate.
     pub taps: Taps,
+    /// One entry for each level of the staircase that was reached, in order.
+    #[serde(default)]
+    pub levels: Vec<Level>,
+    /// What the host itself costs, played just before the run; null if it was not.
+    #[serde(default)]
+    pub floor: Option<Floor>,
     /// Seconds from the first row or event of the conducting host to the last.
     pub duration_s: Option<f64>,
     /// Seconds that all connections were held, by the conductor's events.
     pub hold_s: Option<f64>,
+}
+
+/// One level of the staircase: how cost grows. Memory is the median of the readings; null where there is none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Level {
+    /// Connections that stood.
+    pub connections: u64,
+    /// Connections registered a second in the step up to this level, first SYN to last outcome.
+    pub connect_rate_per_s: Option<f64>,
+    /// User memory of the server by connections, its base included.
+    pub server_user_bytes_per_connection_all_in: Option<f64>,
+    /// User memory of the swarm by connections, its base included.
+    pub swarm_user_bytes_per_connection_all_in: Option<f64>,
+    /// Kernel memory of the socket caches by connections: growth since the start, whole host, both ends.
+    pub kernel_bytes_per_connection_pair: Option<f64>,
 }
 
 /// The outcome of a run.
@@ -253,9 +274,30 @@ pub(crate) fn build(run: &RunFolder, facts: &Facts, judgement: Judgement) -> Sum
             bytes_total: facts.kernel_growth,
         },
         taps: taps(&facts.taps),
+        levels: levels(run, facts),
+        floor: run.floor.clone(),
         duration_s: facts.duration_us.map(seconds),
         hold_s: facts.hold_us.map(seconds),
     }
+}
+
+fn levels(run: &RunFolder, facts: &Facts) -> Vec<Level> {
+    let rates = step_rates(&run.events);
+    let levels = (0_u32..).zip(&run.manifest.plan.levels).filter(|(step, _)| rates.contains_key(step));
+    levels
+        .map(|(step, connections)| {
+            let each = |bytes: f64| bytes / (*connections).max(1) as f64;
+            let user = |role: &RoleFacts| role.memory.at_level(step).map(|point| each(point.bytes as f64));
+            let kernel = facts.kernel.at_level(step).zip(facts.kernel_at_start);
+            Level {
+                connections: *connections,
+                connect_rate_per_s: rates.get(&step).copied().flatten(),
+                server_user_bytes_per_connection_all_in: user(&facts.server),
+                swarm_user_bytes_per_connection_all_in: user(&facts.swarm),
+                kernel_bytes_per_connection_pair: kernel.map(|(point, start)| each(point.bytes as f64 - start as f64)),
+            }
+        })
+        .collect()
 }
 
 fn interval(fit: Fit) -> [f64; 2] {

@@ -26,6 +26,12 @@ pub(crate) enum Command {
     ///
     /// The exit status is that of the verdict: 0 held, 4 not held, 6 invalid; of several runs, the worst.
     Analyze(AnalyzeArguments),
+    /// Show the limits of this host, lowest first: where each stops connections, where it was read, how to raise it.
+    ///
+    /// With --connections or --experiment the exit status is 0 if this host can hold it and 3 if it can't.
+    Doctor(DoctorArguments),
+    /// Play what the host itself costs: a bare epoll pair with as many processes, turns and messages as the real one.
+    Floor(FloorArguments),
     /// Play this build and another one in turn, and say whether this one is worse; for CI.
     ///
     /// Exit status: 0 pass; 1 could not run; 2 wrong usage or configuration; 3 this host can't hold the experiment, or the
@@ -63,6 +69,9 @@ pub(crate) struct RunArguments {
     /// Show the plan and what this host lacks for it; start nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Before the run, play what this host itself costs with the same connections and processes; the report compares.
+    #[arg(long)]
+    pub(crate) floor: bool,
 }
 
 #[derive(Debug, Args)]
@@ -73,6 +82,44 @@ pub(crate) struct AnalyzeArguments {
     /// Where the comparison of several runs goes.
     #[arg(long, value_name = "DIR", default_value = "comparison")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// Connections to be held, both ends on this host.
+    #[arg(long, value_name = "N", conflicts_with = "experiment", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) connections: Option<u64>,
+    /// An experiment to be played here, for example experiments/1m.toml.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) experiment: Option<PathBuf>,
+    /// Override a setting of the experiment; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "experiment")]
+    pub(crate) overrides: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print a shell script that raises what is too low; change nothing.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) fix_script: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FloorArguments {
+    /// Connections to be set up, both ends on this host.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) connections: u64,
+    /// Steps up to them.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) levels: u32,
+    /// Processes of each side; as many as the limit of open files asks for if left out.
+    #[arg(long)]
+    pub(crate) processes: Option<u32>,
+    /// Connections being set up at once.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) window: u32,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -41,6 +41,8 @@ async fn dispatch(command: Command) -> Result<Status, Failure> {
     match command {
         Command::Run(arguments) => commands::run(arguments).await,
         Command::Analyze(arguments) => commands::analyze(&arguments.folders, &arguments.out),
+        Command::Doctor(arguments) => commands::doctor(&arguments),
+        Command::Floor(arguments) => commands::floor(&arguments),
         Command::Gate(arguments) => commands::gate(arguments).await,
         Command::Compare(arguments) => commands::compare(&arguments),
         Command::Server(arguments) => commands::server(arguments).await,

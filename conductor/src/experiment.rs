@@ -186,8 +186,11 @@ pub struct Group {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Staircase {
-    /// Steps up to the promised connections; a slope needs 8, better 10.
+    /// Steps up to the promised connections, all of one size; a slope needs 8, better 10.
     pub levels: u32,
+    /// Instead of even steps: the connections in all after each, growing up to the promised ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Vec<u64>>,
     /// Rest between the last registration of a step and its first reading.
     #[serde(with = "humantime_serde")]
     pub settle: Duration,
@@ -205,6 +208,7 @@ impl Default for Staircase {
     fn default() -> Self {
         Self {
             levels: 12,
+            at: None,
             settle: Duration::from_millis(300),
             readings: 3,
             reading_interval: Duration::from_millis(100),

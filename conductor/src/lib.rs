@@ -11,6 +11,7 @@ mod cast;
 mod check;
 mod experiment;
 mod journal;
+mod ladder;
 mod plan;
 mod play;
 mod progress;
@@ -21,6 +22,7 @@ pub use experiment::{
     Alerter, Experiment, ExperimentError, Gate, Group, Promise, Reconnect, Reference, Sampling, Staircase, Swarm, Taps,
     Target, TargetKind, experiment_text,
 };
+pub use ladder::{Demand, Rung, ladder};
 pub use plan::Plan;
 pub use play::{Cut, Options, Played, RunError, manifest, run};
 pub use progress::Progress;

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use holdline_host::limits;
-use holdline_host::ports::{PlanError, PortPlan, Sources, automatic_range};
+use holdline_host::ports::{HostPorts, PlanError, PortPlan, Sources};
 use holdline_record as record;
 
 use crate::check::Shortfall;
 use crate::experiment::{Experiment, ExperimentError, Group, Taps};
+use crate::ladder::Demand;
 
 /// Stands for a port that is not known before the server listens; the plan only counts destinations.
 const SOME_PORT: u16 = 1;
@@ -60,7 +61,9 @@ impl Plan {
         let server_workers =
             server.validate(open_files).map_err(|error| refused("[target]", &error, error.is_of_host()))?;
         let groups = planned_groups(&experiment, server.listen, open_files)?;
-        let levels = levels(experiment.promise.connections, experiment.staircase.levels);
+        let staircase = &experiment.staircase;
+        let even = || levels(experiment.promise.connections, staircase.levels);
+        let levels = staircase.at.clone().unwrap_or_else(even);
         let plan = Self { server, server_workers, groups, levels, experiment };
         for (index, taps) in plan.experiment.taps.iter().enumerate() {
             plan.alerter(taps, 0, plan.server.alerts)
@@ -95,6 +98,22 @@ impl Plan {
         self.server.tap_timeout + Duration::from_secs(2)
     }
 
+    /// What the run asks of this host.
+    #[must_use]
+    pub fn demand(&self) -> Demand {
+        let listed = self.groups.iter().all(|group| group.config.sources != Sources::Auto);
+        let capacity = self.groups.iter().fold(0_u64, |sum, group| sum.saturating_add(group.ports.most()));
+        let words: Vec<String> = self.groups.iter().map(|group| group.ports.describe_sources()).collect();
+        Demand {
+            connections: self.experiment.promise.connections,
+            server_workers: Some(u64::from(self.server_workers)),
+            swarm_workers: Some(self.groups.iter().map(|group| u64::from(group.processes)).sum()),
+            ports: listed.then(|| (capacity, words.join("; "))),
+            window: u64::from(self.experiment.swarm.window),
+            backlog: u64::try_from(self.server.backlog).unwrap_or(0),
+        }
+    }
+
     /// About how long a run takes.
     #[must_use]
     pub fn duration(&self) -> Duration {
@@ -104,7 +123,8 @@ impl Plan {
         let connecting =
             Duration::try_from_secs_f64(experiment.promise.connections as f64 / rate).unwrap_or(Duration::MAX);
         let readings = staircase.reading_interval.saturating_mul(staircase.readings.saturating_sub(1));
-        let resting = (staircase.settle.saturating_add(readings)).saturating_mul(staircase.levels);
+        let resting = (staircase.settle.saturating_add(readings))
+            .saturating_mul(u32::try_from(self.levels.len()).unwrap_or(u32::MAX));
         let tapping = experiment.taps.iter().fold(Duration::ZERO, |sum, taps| sum.saturating_add(taps.duration));
         let hold = experiment.promise.hold.max(tapping);
         [connecting, resting, hold].into_iter().fold(AROUND, Duration::saturating_add)
@@ -285,6 +305,15 @@ fn check_staircase(experiment: &Experiment) -> Result<(), ExperimentError> {
     if staircase.levels == 0 || u64::from(staircase.levels) > experiment.promise.connections {
         return Err(ExperimentError::value("staircase.levels", "is from 1 to the number of connections"));
     }
+    if let Some(at) = &staircase.at {
+        let grows = at.first() > Some(&0) && at.windows(2).all(|pair| pair[0] < pair[1]);
+        if !grows || at.last() != Some(&experiment.promise.connections) {
+            return Err(ExperimentError::value(
+                "staircase.at",
+                format!("lists growing numbers up to promise.connections, {}", experiment.promise.connections),
+            ));
+        }
+    }
     if staircase.readings == 0 {
         return Err(ExperimentError::value("staircase.readings", "is at least 1"));
     }
@@ -321,7 +350,7 @@ fn planned_groups(
     let mut sources: Sources = swarm.sources.parse().map_err(|error: PlanError| refused("[swarm]", &error, false))?;
     // Groups whose sources are chosen for them may share one: there must be ports for all together.
     if let (Sources::Auto, Some(first)) = (&sources, swarm.groups.first()) {
-        PortPlan::new(Sources::Auto, vec![target], first.start_id, experiment.promise.connections, &automatic_range())
+        PortPlan::new(Sources::Auto, vec![target], first.start_id, experiment.promise.connections, &HostPorts::read())
             .map_err(|error| refused("[swarm]", &error, true))?;
     }
     let parts = u32::try_from(swarm.groups.len()).unwrap_or(u32::MAX);

@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod environment;
 pub mod epoll;
+pub mod grants;
 pub mod limits;
 pub mod network;
 pub mod ports;

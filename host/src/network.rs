@@ -58,6 +58,13 @@ pub fn read() -> Reading {
 }
 
 impl Reading {
+    /// The bytes of all caches that sockets take memory from; none where they can't be read.
+    #[must_use]
+    pub fn socket_caches(&self) -> Option<u64> {
+        self.slab(&["TCP"])?;
+        self.slab(&SOCKET_CACHES)
+    }
+
     /// The bytes of all caches whose name begins with one of `prefixes`; none if there is no such cache.
     #[must_use]
     pub fn slab(&self, prefixes: &[&str]) -> Option<u64> {
@@ -67,6 +74,10 @@ impl Reading {
         Some(matching.map(|(_, bytes)| bytes).sum())
     }
 }
+
+/// Caches of the slab allocator that sockets take memory from, by the beginning of their names. `tcp_bind` ones are
+/// merged into others by some kernels.
+const SOCKET_CACHES: [&str; 6] = ["TCP", "sock_inode_cache", "filp", "dentry", "eventpoll_", "tcp_bind"];
 
 /// `MemTotal` of /proc/meminfo.
 #[must_use]

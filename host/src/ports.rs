@@ -2,7 +2,9 @@
 //!
 //! The kernel chooses source ports of one parity first; once half of the range is taken for a pair of source and
 //! destination, each further choice searches the other half and connecting becomes a hundred times slower. So the plan
-//! fills a source to [`FILL_PERCENT`] of the range for each destination and then takes the next source.
+//! fills a source to [`FILL_PERCENT`] of the range for each destination and then takes the next source. Where there are too
+//! few sources for that, the plan chooses the ports itself, outside the automatic range: a port that is bound
+//! by number is skipped by automatic selection for all addresses, and so must not come from there.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,6 +12,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use procfs::net::TcpState;
 use serde::{Deserialize, Serialize};
 
 /// Share of the automatic port range that is used for each source and destination.
@@ -17,6 +20,9 @@ pub const FILL_PERCENT: u64 = 40;
 
 /// The kernel's default for net.ipv4.ip_local_port_range, for hosts where it can't be read.
 const DEFAULT_RANGE: RangeInclusive<u16> = 32_768..=60_999;
+
+/// Lower ports need a privilege (net.ipv4.ip_unprivileged_port_start) and belong to services.
+const FIRST_UNPRIVILEGED: u16 = 1024;
 
 /// Most addresses taken from blocks: with all their ports, hundreds of millions of connections.
 const MAX_SOURCES: usize = 1 << 16;
@@ -62,11 +68,10 @@ pub enum PlanError {
     },
     /// Not enough source ports.
     #[error(
-        "{asked} connections need more source ports than there are: {sources} source address(es) x {ports} ports \
-         ({FILL_PERCENT}% of net.ipv4.ip_local_port_range) x {targets} destination(s) = {capacity}; name {missing} more \
-         address(es) with --sources (on loopback all of 127.0.0.0/8 are there, such as 127.1.0.0/24; elsewhere add them, for \
-         example `ip addr add 10.0.0.2/32 dev lo`), or widen the range with \
-         `sysctl net.ipv4.ip_local_port_range=\"1024 65535\"`"
+        "{asked} connections need more source ports than there are: {sources} source address(es) x {ports} ports ({way}) x \
+         {targets} destination(s) = {capacity}; name {missing} more address(es) with --sources (on loopback all of \
+         127.0.0.0/8 are there, such as 127.1.0.0/24; elsewhere add them, for example `ip addr add 10.0.0.2/32 dev lo`), or \
+         more destinations"
     )]
     TooFewPorts {
         /// Connections asked for.
@@ -75,6 +80,8 @@ pub enum PlanError {
         sources: u64,
         /// Ports used of each source for each destination.
         ports: u64,
+        /// Which ports these are.
+        way: &'static str,
         /// Destinations there are.
         targets: u64,
         /// What they give.
@@ -132,24 +139,81 @@ fn addresses(word: &str) -> Result<Box<dyn Iterator<Item = IpAddr>>, PlanError> 
     }
 }
 
-/// The automatic port range of this host (net.ipv4.ip_local_port_range, which serves IPv6 too).
-#[must_use]
-pub fn automatic_range() -> RangeInclusive<u16> {
-    let parse = |text: String| {
-        let (low, high) = text.split_once(' ')?;
-        Some(low.parse().ok()?..=high.parse().ok()?)
-    };
-    crate::environment::sysctl("net.ipv4.ip_local_port_range").and_then(parse).unwrap_or(DEFAULT_RANGE)
+/// The source ports of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPorts {
+    /// What the kernel chooses from (net.ipv4.ip_local_port_range, which serves IPv6 too).
+    pub automatic: RangeInclusive<u16>,
+    /// Ports that somebody listens on: never taken by number.
+    pub listening: BTreeSet<u16>,
 }
 
-/// Which source and destination each client uses: a pure function of its number, the same in every process.
+impl HostPorts {
+    /// Those of this host, or of its network namespace that this process is in.
+    #[must_use]
+    pub fn read() -> Self {
+        let parse = |text: String| {
+            let (low, high) = text.split_once(' ')?;
+            Some(low.parse().ok()?..=high.parse().ok()?)
+        };
+        let range = crate::environment::sysctl("net.ipv4.ip_local_port_range").and_then(parse);
+        let sockets = [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flatten().flatten();
+        let listening = sockets.filter(|socket| socket.state == TcpState::Listen);
+        Self {
+            automatic: range.unwrap_or(DEFAULT_RANGE),
+            listening: listening.map(|socket| socket.local_address.port()).collect(),
+        }
+    }
+
+    /// Ports that a program can choose by number, in the order in which they are taken: above the automatic range, then
+    /// below it from the top, because the lowest ones are those that services are known by.
+    fn own(&self) -> impl Iterator<Item = u16> {
+        let above = self.automatic.end().saturating_add(1)..=u16::MAX;
+        let below = (FIRST_UNPRIVILEGED..*self.automatic.start()).rev();
+        let above = above.filter(|port| port > self.automatic.end());
+        above.chain(below).filter(|port| !self.listening.contains(port))
+    }
+}
+
+/// Which source, port and destination each client uses: a pure function of its number, the same in every process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortPlan {
     sources: Sources,
     targets: Vec<SocketAddr>,
     start_id: u64,
     connections: u64,
-    ports_per_pair: u64,
+    ports: Ports,
+    /// The most connections that these sources and destinations could have, one way or the other.
+    most: u64,
+}
+
+/// How a source port comes about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Ports {
+    /// The kernel chooses when the connection begins, up to so many for each source and destination.
+    Late(u64),
+    /// The plan chooses: these, for each source and destination.
+    Own(Vec<u16>),
+}
+
+impl Ports {
+    fn count(&self) -> u64 {
+        match self {
+            Self::Late(count) => *count,
+            Self::Own(ports) => u64::try_from(ports.len()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// The way of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// The source address; the kernel's choice if none.
+    pub source: Option<IpAddr>,
+    /// The source port; the kernel's choice if 0.
+    pub port: u16,
+    /// The destination.
+    pub target: SocketAddr,
 }
 
 impl PortPlan {
@@ -162,7 +226,7 @@ impl PortPlan {
         targets: Vec<SocketAddr>,
         start_id: u64,
         connections: u64,
-        range: &RangeInclusive<u16>,
+        host: &HostPorts,
     ) -> Result<Self, PlanError> {
         if targets.is_empty() {
             return Err(PlanError::NoTargets);
@@ -170,14 +234,30 @@ impl PortPlan {
         if connections > 0 && start_id.checked_add(connections - 1).is_none() {
             return Err(PlanError::IdsOverflow { start_id, connections });
         }
-        let ports = u64::from(range.end().saturating_sub(*range.start())) + 1;
-        let ports_per_pair = (ports * FILL_PERCENT / 100).max(1);
-        let plan = Self { sources, targets, start_id, connections, ports_per_pair };
-        plan.check()?;
-        Ok(plan)
+        let automatic = u64::from(host.automatic.end().saturating_sub(*host.automatic.start())) + 1;
+        let late = Ports::Late((automatic * FILL_PERCENT / 100).max(1));
+        let mut plan = Self { sources, targets, start_id, connections, ports: late, most: 0 };
+        plan.check_families()?;
+        plan.most = plan.capacity();
+        if plan.most >= connections {
+            return Ok(plan);
+        }
+        // Only sources that are known can be bound with a port.
+        if let Some(sources) = plan.source_count() {
+            let own: Vec<u16> = host.own().collect();
+            let pairs = sources.saturating_mul(plan.target_count());
+            let enough = usize::try_from(connections.div_ceil(pairs.max(1))).unwrap_or(usize::MAX);
+            let most = pairs.saturating_mul(u64::try_from(own.len()).unwrap_or(u64::MAX));
+            if most > plan.most {
+                plan.most = most;
+                // As few as will do: each is one that nobody else on this host can have by number.
+                plan.ports = Ports::Own(own[..enough.min(own.len())].to_vec());
+            }
+        }
+        if plan.most >= connections { Ok(plan) } else { Err(plan.shortfall()) }
     }
 
-    fn check(&self) -> Result<(), PlanError> {
+    fn check_families(&self) -> Result<(), PlanError> {
         if let Sources::Listed(listed) = &self.sources {
             for (source, target) in listed.iter().flat_map(|source| self.targets.iter().map(move |t| (source, t))) {
                 if source.is_ipv4() != target.is_ipv4() {
@@ -185,19 +265,23 @@ impl PortPlan {
                 }
             }
         }
-        let Some(capacity) = self.capacity() else { return Ok(()) };
-        if self.connections <= capacity {
-            return Ok(());
-        }
-        let per_source = self.per_source();
-        Err(PlanError::TooFewPorts {
+        Ok(())
+    }
+
+    fn shortfall(&self) -> PlanError {
+        let capacity = self.most;
+        PlanError::TooFewPorts {
             asked: self.connections,
             sources: self.source_count().unwrap_or(1),
-            ports: self.ports_per_pair,
+            ports: self.ports.count(),
+            way: match self.ports {
+                Ports::Late(_) => "40% of net.ipv4.ip_local_port_range: above half of it connecting is slow",
+                Ports::Own(_) => "all outside net.ipv4.ip_local_port_range that nobody listens on",
+            },
             targets: self.target_count(),
             capacity,
-            missing: (self.connections - capacity).div_ceil(per_source),
-        })
+            missing: self.connections.saturating_sub(capacity).div_ceil(self.per_source().max(1)),
+        }
     }
 
     fn target_count(&self) -> u64 {
@@ -206,7 +290,7 @@ impl PortPlan {
 
     /// Connections from one source, over all destinations.
     fn per_source(&self) -> u64 {
-        self.ports_per_pair * self.target_count()
+        self.ports.count().saturating_mul(self.target_count())
     }
 
     /// Whether sources are chosen from 127.1.0.0 and up.
@@ -224,14 +308,20 @@ impl PortPlan {
         }
     }
 
-    /// The most connections the sources give below the cliff.
-    fn capacity(&self) -> Option<u64> {
-        Some(self.source_count().unwrap_or(1).saturating_mul(self.per_source()))
+    /// The most connections that these sources and destinations could have: by late binding, or with ports of the plan's
+    /// choice.
+    #[must_use]
+    pub fn most(&self) -> u64 {
+        self.most
     }
 
-    /// Source and destination of the client of number `index` (0 for `start_id`).
+    fn capacity(&self) -> u64 {
+        self.source_count().unwrap_or(1).saturating_mul(self.per_source())
+    }
+
+    /// The way of the client of number `index` (0 for `start_id`).
     #[must_use]
-    pub fn route(&self, index: u64) -> (Option<IpAddr>, SocketAddr) {
+    pub fn route(&self, index: u64) -> Route {
         let id = self.start_id.wrapping_add(index);
         let (block, within) = match &self.sources {
             // By id, not by index: swarms that were started apart then agree who uses which address.
@@ -247,7 +337,14 @@ impl PortPlan {
             }
             Sources::Auto => None,
         };
-        (source, target)
+        let port = match &self.ports {
+            Ports::Late(_) => 0,
+            // Each port serves all destinations before the next one is taken.
+            Ports::Own(ports) => {
+                usize::try_from(within / self.target_count()).ok().and_then(|at| ports.get(at)).copied().unwrap_or(0)
+            }
+        };
+        Route { source, port, target }
     }
 
     /// The sources that the plan uses, in order; empty where the kernel chooses.
@@ -256,7 +353,7 @@ impl PortPlan {
         let mut used = Vec::new();
         let mut index = 0;
         while index < self.connections {
-            let Some(source) = self.route(index).0 else { break };
+            let Some(source) = self.route(index).source else { break };
             used.push(source);
             let first = if self.sources == Sources::Auto { self.start_id.wrapping_add(index) } else { index };
             index += self.per_source() - first % self.per_source();
@@ -282,7 +379,19 @@ impl PortPlan {
             (Some(only), _) => format!("source address {only}"),
             _ => "the source address the kernel chooses".to_owned(),
         };
-        format!("{from}, at most {} source ports each ({FILL_PERCENT}% of the automatic range)", self.ports_per_pair)
+        let ports = match &self.ports {
+            Ports::Late(each) => format!("at most {each} source ports each ({FILL_PERCENT}% of the automatic range)"),
+            Ports::Own(ports) => {
+                let (low, high) = (ports.iter().min(), ports.iter().max());
+                let range = low.zip(high).map(|(low, high)| format!("{low} to {high}")).unwrap_or_default();
+                format!("{} source ports each chosen by the plan ({range}, outside the automatic range)", ports.len())
+            }
+        };
+        let targets = match self.targets.len() {
+            1 => String::new(),
+            several => format!(", {several} destinations"),
+        };
+        format!("{from}, {ports}{targets}")
     }
 }
 
@@ -292,11 +401,13 @@ mod tests {
 
     use super::*;
 
-    const RANGE: RangeInclusive<u16> = 32_768..=60_999;
+    fn ports() -> HostPorts {
+        HostPorts { automatic: 32_768..=60_999, listening: BTreeSet::from([22, 7000, 61_000]) }
+    }
 
     fn plan(sources: &str, targets: &[&str], start_id: u64, connections: u64) -> Result<PortPlan, PlanError> {
         let targets = targets.iter().map(|target| target.parse().unwrap()).collect();
-        PortPlan::new(sources.parse()?, targets, start_id, connections, &RANGE)
+        PortPlan::new(sources.parse()?, targets, start_id, connections, &ports())
     }
 
     #[test]
@@ -320,11 +431,12 @@ mod tests {
     #[test]
     fn shortfalls_are_found_before_the_first_socket() {
         assert!(plan("127.0.0.1", &["127.0.0.1:7000"], 0, 11_292).is_ok());
-        let Err(PlanError::TooFewPorts { capacity, missing, .. }) = plan("127.0.0.1", &["127.0.0.1:7000"], 0, 33_000)
+        let Err(PlanError::TooFewPorts { capacity, missing, .. }) = plan("127.0.0.1", &["127.0.0.1:7000"], 0, 99_000)
         else {
-            panic!("one address has not the ports for 33,000")
+            panic!("one address has not the ports for 99,000")
         };
-        assert_eq!((capacity, missing), (11_292, 2));
+        // 4,536 above the range and 31,744 below, without those that are listened on.
+        assert_eq!((capacity, missing), (36_278, 2));
         assert!(plan("127.0.0.1", &["127.0.0.1:7000", "127.0.0.1:7002"], 0, 22_584).is_ok());
         assert!(plan("auto", &["127.0.0.1:7000"], 0, 1_000_000).is_ok());
         assert!(plan("auto", &["10.0.0.1:7000"], 0, 11_293).is_err());
@@ -332,6 +444,27 @@ mod tests {
         assert!(matches!(plan("auto", &["127.0.0.1:1"], u64::MAX, 2), Err(PlanError::IdsOverflow { .. })));
         assert!(plan("auto", &["127.0.0.1:1"], u64::MAX, 1).is_ok());
         assert_eq!(plan("auto", &[], 0, 1), Err(PlanError::NoTargets));
+    }
+
+    #[test]
+    fn few_sources_get_ports_of_the_plan_outside_the_automatic_range() {
+        for (sources, targets, connections, each) in [
+            ("127.0.0.1", &["127.0.0.1:7000"][..], 30_000, 30_000),
+            ("127.0.0.1", &["127.0.0.1:7000", "127.0.0.2:7000"], 60_001, 30_001),
+            ("10.0.0.1,10.0.0.2", &["10.0.0.9:7000"], 40_000, 20_000),
+        ] {
+            let plan = plan(sources, targets, 0, connections).unwrap();
+            let routes: BTreeSet<_> = (0..connections)
+                .map(|index| plan.route(index))
+                .map(|route| (route.source, route.port, route.target))
+                .collect();
+            assert_eq!(routes.len() as u64, connections, "no two connections have the same four numbers");
+            let used: BTreeSet<u16> = routes.iter().map(|(_, port, _)| *port).collect();
+            assert_eq!(used.len(), each, "the window is as narrow as it can be");
+            let host = ports();
+            assert!(used.iter().all(|port| *port >= 1024 && !host.automatic.contains(port)), "{used:?}");
+            assert!(used.is_disjoint(&host.listening));
+        }
     }
 
     #[test]
@@ -352,7 +485,7 @@ mod tests {
     fn used_sources_are_those_of_the_routes() {
         for (sources, start, connections) in [("auto", 31_000, 20_000), ("127.1.0.0/28", 7, 40_000), ("auto", 5, 0)] {
             let plan = plan(sources, &["127.0.0.1:7000"], start, connections).unwrap();
-            let mut routed: Vec<IpAddr> = (0..connections).filter_map(|index| plan.route(index).0).collect();
+            let mut routed: Vec<IpAddr> = (0..connections).filter_map(|index| plan.route(index).source).collect();
             routed.dedup();
             assert_eq!(plan.used_sources(), routed, "{sources}");
         }

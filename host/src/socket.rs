@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use crate::ports::Route;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -49,24 +50,35 @@ pub fn accept(listener: impl AsFd) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Begins a connection from `source` to `target`; the port is chosen by the kernel as late as `connect` itself.
+/// Begins a connection on the way that `route` says.
 ///
-/// With IP_BIND_ADDRESS_NO_PORT (ip(7)) a port only has to be free for this pair of addresses, not for the source alone.
+/// Where the kernel chooses the port, it does so as late as `connect` itself: with IP_BIND_ADDRESS_NO_PORT (ip(7)) a port
+/// only has to be free for this pair of addresses, not for the source alone. A port that is chosen by number is shared by
+/// the destinations (SO_REUSEADDR, socket(7)).
 /// Returns the socket and whether it is connected already; otherwise it becomes writable when it is.
 ///
 /// # Errors
 /// EADDRNOTAVAIL: the source is not of this host, or no port of ip_local_port_range is left for this pair. EMFILE,
 /// ENFILE: no descriptor left. ECONNREFUSED: nobody listens (loopback says so at once).
-pub fn connect(source: Option<IpAddr>, target: SocketAddr) -> io::Result<(OwnedFd, bool)> {
+pub fn connect(route: Route) -> io::Result<(OwnedFd, bool)> {
+    let Route { source, port, target } = route;
     let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     if let Some(source) = source {
-        set_bind_address_no_port(&socket)?;
-        socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
+        if port == 0 {
+            set_bind_address_no_port(&socket)?;
+        } else {
+            socket.set_reuse_address(true)?;
+        }
+        socket.bind(&SockAddr::from(SocketAddr::new(source, port)))?;
     }
     match socket.connect(&SockAddr::from(target)) {
         Ok(()) => Ok((socket.into(), true)),
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok((socket.into(), false)),
+        // On loopback the handshake is over by now, but too late for connect(2) to see it.
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
+            let connected = socket.peer_addr().is_ok();
+            Ok((socket.into(), connected))
+        }
         Err(error) => Err(error),
     }
 }
@@ -234,7 +246,8 @@ mod tests {
     fn a_connection_from_a_chosen_source_arrives() {
         let (listener, address) = listener();
         assert_eq!(accept_queue_length(&listener).unwrap(), 0);
-        let (client, _) = connect(Some("127.7.7.7".parse().unwrap()), address).unwrap();
+        let (client, _) =
+            connect(Route { source: Some("127.7.7.7".parse().unwrap()), port: 0, target: address }).unwrap();
         assert_eq!(accept_queue_length(&listener).unwrap(), 1);
         let accepted = accept(&listener).unwrap().expect("loopback connects at once");
         connect_result(&client).unwrap();
@@ -251,7 +264,7 @@ mod tests {
     #[test]
     fn what_was_written_before_a_reset_can_be_read() {
         let (listener, address) = listener();
-        let (client, _) = connect(None, address).unwrap();
+        let (client, _) = connect(Route { source: None, port: 0, target: address }).unwrap();
         let accepted = accept(&listener).unwrap().unwrap();
         write(&client, b"bye").unwrap();
         reset_on_close(&client).unwrap();

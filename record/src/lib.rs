@@ -15,6 +15,7 @@
 
 mod counts;
 mod event;
+mod floor;
 mod hlog;
 mod labels;
 mod limit;
@@ -25,6 +26,7 @@ mod writer;
 
 pub use counts::{AlertCounts, Causes, ServerCounts, SwarmCounts, TapCounts};
 pub use event::{Event, EventRow, GroupStep, Phase};
+pub use floor::Floor;
 pub use hlog::{HlogInterval, HlogWriter, decode_histogram, encode_histogram, new_histogram, read_hlog};
 pub use labels::{explain, is_of_generator};
 pub use limit::{Bound, Limit, LimitError};
@@ -46,5 +48,7 @@ pub const HOST: &str = "host.csv";
 pub const CONNECT_HLOG: &str = "connect.hlog";
 /// The name of the log of tap round trips in a run folder.
 pub const TAP_HLOG: &str = "tap.hlog";
+/// The name of the floor that was played beside a run, in its folder; most runs have none.
+pub const FLOOR: &str = "floor.json";
 /// The name of the list of events in a run folder.
 pub const EVENTS: &str = "events.jsonl";

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    CONNECT_HLOG, EVENTS, EventRow, HOST, HlogInterval, HostRow, MANIFEST, Manifest, RecordError, SAMPLES,
-    SCHEMA_VERSION, SampleRow, TAP_HLOG, read_hlog,
+    CONNECT_HLOG, EVENTS, EventRow, FLOOR, Floor, HOST, HlogInterval, HostRow, MANIFEST, Manifest, RecordError,
+    SAMPLES, SCHEMA_VERSION, SampleRow, TAP_HLOG, read_hlog,
 };
 
 /// The largest file that is read. A run of a million connections and an hour writes less than a tenth of it.
@@ -41,6 +41,8 @@ pub struct RunFolder {
     pub taps: Vec<HlogInterval>,
     /// What happened.
     pub events: Vec<EventRow>,
+    /// What the host itself costs, if that was played beside the run.
+    pub floor: Option<Floor>,
     /// Files that are missing or damaged. A row cut off at the end of a file is not one: a killed run leaves it.
     pub problems: Vec<Problem>,
 }
@@ -62,10 +64,16 @@ impl RunFolder {
             connect: keep(CONNECT_HLOG, read_hlog(&path.join(CONNECT_HLOG)), &mut problems),
             taps: keep(TAP_HLOG, read_hlog(&path.join(TAP_HLOG)), &mut problems),
             events: keep(EVENTS, read_lines(&path.join(EVENTS)).and_then(of_run(run, path)), &mut problems),
+            floor: read_floor(path),
             manifest,
             problems,
         })
     }
+}
+
+/// Most runs have no floor, and one that can't be read is as if it had not been played: the run does not need it.
+fn read_floor(folder: &Path) -> Option<Floor> {
+    serde_json::from_str(&fs::read_to_string(folder.join(FLOOR)).ok()?).ok()
 }
 
 /// A row that says which run it is of.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use holdline_host::limits;
-use holdline_host::ports::{PlanError, PortPlan, Sources, automatic_range};
+use holdline_host::ports::{HostPorts, PlanError, PortPlan, Sources};
 use holdline_host::{reach, socket};
 use serde::{Deserialize, Serialize};
 
@@ -172,7 +172,7 @@ impl Config {
             self.connect.clone(),
             self.start_id,
             self.connections,
-            &automatic_range(),
+            &HostPorts::read(),
         )?;
         Ok((plan, self.processes(open_files)?))
     }

@@ -283,10 +283,10 @@ impl<D: Driver> Engine<D> {
     }
 
     fn begin(&mut self, client: u32, failures: Option<u32>) {
-        let (source, target) = self.plan.ports.route(self.plan.first + u64::from(client));
+        let route = self.plan.ports.route(self.plan.first + u64::from(client));
         self.counts.attempts_total += 1;
         let attempt = Attempt { began_us: mono_us(), deadline_us: 0, failures };
-        match socket::connect(source, target) {
+        match socket::connect(route) {
             Ok((socket, connected)) => self.begun(socket, client, attempt, connected),
             Err(error) => self.failed(client, &attempt, socket::error_label(&error), 0),
         }

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use holdline_fleet::Channel;
-use holdline_host::ports::{PortPlan, Sources, automatic_range};
+use holdline_host::ports::{HostPorts, PortPlan, Sources};
 use holdline_swarm::{Driver, DriverEvent, Engine, FromWorker, Step, ToWorker, Violation, WorkerPlan};
 
 /// `iam ID` is answered by `welcome` or `no`; `push X` by `got X`; `ping` by `pong`.
@@ -85,7 +85,7 @@ async fn a_second_protocol_is_spoken() {
     });
 
     let plan = WorkerPlan {
-        ports: PortPlan::new(Sources::Auto, vec![target], 0, CLIENTS, &automatic_range()).unwrap(),
+        ports: PortPlan::new(Sources::Auto, vec![target], 0, CLIENTS, &HostPorts::read()).unwrap(),
         start_id: 0,
         first: 0,
         clients: CLIENTS,

@@ -1,6 +1,6 @@
 //! Connections, rates and durations out of events and samples.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdline_record::{Event, EventRow, GroupStep, Phase, Role, RunFolder};
 
@@ -23,6 +23,21 @@ pub(crate) fn connect_rate(events: &[EventRow]) -> Option<f64> {
         registered = registered.saturating_add(step);
     }
     (registered > 0 && us > 0).then(|| registered as f64 / (us as f64 / 1e6))
+}
+
+/// Connections registered a second in each step that was reached, by its number.
+pub(crate) fn step_rates(events: &[EventRow]) -> BTreeMap<u32, Option<f64>> {
+    let steps = events.iter().filter_map(|row| match &row.event {
+        Event::StepReached { step, groups, .. } => Some((*step, groups)),
+        _ => None,
+    });
+    steps
+        .map(|(step, groups)| {
+            let registered = groups.iter().fold(0_u64, |sum, group| sum.saturating_add(group.registered));
+            let us = connecting_us(groups).filter(|us| *us > 0);
+            (step, us.map(|us| registered as f64 / (us as f64 / 1e6)))
+        })
+        .collect()
 }
 
 /// From the first SYN of any group to the last outcome of any.

@@ -25,6 +25,8 @@ pub(crate) struct Point {
 pub(crate) struct Memory {
     /// One point a level, in the order of levels.
     pub(crate) points: Vec<Point>,
+    /// The number of the level of each.
+    levels: Vec<u32>,
     /// The line through those with connections, or why there is none.
     pub(crate) fit: Result<Fit, NoFit>,
 }
@@ -48,9 +50,15 @@ pub(crate) struct NoFit {
 
 impl Memory {
     fn of(readings: &Readings) -> Self {
-        let points: Vec<Point> = readings.values().filter_map(|level| Point::of(level.values())).collect();
+        let (levels, points): (Vec<u32>, Vec<Point>) =
+            readings.iter().filter_map(|(level, readings)| Some((*level, Point::of(readings.values())?))).unzip();
         let fit = fit(&points);
-        Self { points, fit }
+        Self { points, levels, fit }
+    }
+
+    /// The level of that number.
+    pub(crate) fn at_level(&self, number: u32) -> Option<Point> {
+        self.levels.iter().position(|level| *level == number).map(|place| self.points[place])
     }
 
     /// The level with the most connections.

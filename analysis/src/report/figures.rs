@@ -1,6 +1,6 @@
 //! The figures that a report shows: their dotted names, what they are called, their units and what they cover.
 
-use holdline_record::Reference;
+use holdline_record::{Floor, Reference};
 use serde_json::Value;
 
 use super::{UNKNOWN, units};
@@ -102,6 +102,8 @@ pub(super) struct Row {
 pub(super) fn rows(summary: &Summary, references: &[Reference]) -> Vec<Row> {
     // A summary always serializes; if it ever did not, every figure would read "not known".
     let values = serde_json::to_value(summary).unwrap_or(Value::Null);
+    let floor = summary.floor.iter().flat_map(|floor| against_floor(floor, summary));
+    let references: Vec<Reference> = references.iter().cloned().chain(floor).collect();
     let known = FIGURES.iter().map(|figure| {
         let matching: Vec<&Reference> = references.iter().filter(|reference| reference.figure == figure.name).collect();
         row(figure.name, figure.label, figure.unit, figure.covers, value(&values, figure.name), &matching)
@@ -118,6 +120,27 @@ pub(super) fn rows(summary: &Summary, references: &[Reference]) -> Vec<Row> {
         )
     });
     known.chain(other).collect()
+}
+
+/// The figures of the floor as references, with this run's as a multiple.
+fn against_floor(floor: &Floor, summary: &Summary) -> Vec<Reference> {
+    let pairs = [
+        ("connect.rate_per_s", Some(floor.connect_rate_per_s), summary.connect.rate_per_s, Unit::Rate),
+        (
+            "kernel.bytes_per_connection_pair",
+            floor.kernel_bytes_per_connection_pair,
+            summary.kernel.bytes_per_connection_pair,
+            Unit::BytesEach,
+        ),
+    ];
+    let known = pairs.into_iter().filter_map(|(figure, floor, run, unit)| Some((figure, floor?, run?, unit)));
+    known
+        .map(|(figure, floor, run, unit)| Reference {
+            figure: figure.to_owned(),
+            value: format!("floor {}: {} x", unit.text(floor), units::decimal(run / floor, 2)),
+            covers: "bare epoll pair on this host just before, as many processes and connections".to_owned(),
+        })
+        .collect()
 }
 
 fn row(name: &str, label: &str, unit: Unit, covers: &str, value: Option<f64>, references: &[&Reference]) -> Row {

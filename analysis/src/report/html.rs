@@ -5,9 +5,9 @@ use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
 
 use super::figures::{self, Row};
 use super::markdown::other_outcomes;
-use super::{UNKNOWN, headline, units};
+use super::{UNKNOWN, headline, levels, units};
 use crate::charts::{self, Chart, Layout};
-use crate::summary::{Summary, TapRate};
+use crate::summary::{Level, Summary, TapRate};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -51,6 +51,9 @@ pub(crate) fn html(summary: &Summary, manifest: &Manifest, charts: &[Chart]) -> 
                 }
                 @for rates in summary.taps.by_rate.chunks(RATES_A_TABLE) { (tap_table(rates)) }
             }
+        }
+        @if !summary.levels.is_empty() {
+            section { h2 { "Levels" } p.faint { (levels::COVERS) } (level_table(&summary.levels)) }
         }
         section { h2 { "Environment" } (environment(manifest)) }
         section { h2 { "Experiment" } p { "As resolved, with defaults and overrides." } pre { (experiment(manifest)) } }
@@ -161,6 +164,15 @@ fn figure_table(rows: &[Row]) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+fn level_table(all: &[Level]) -> Markup {
+    markup! {
+        table.levels {
+            thead { tr { @for heading in levels::HEADING { th scope="col" { (heading) } } } }
+            tbody { @for row in levels::rows(all) { tr { @for cell in row { td.value { (cell) } } } } }
         }
     }
 }

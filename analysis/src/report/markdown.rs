@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use holdline_record::{Environment, Manifest};
 
 use super::figures::{self, Row};
-use super::{UNKNOWN, headline, units};
+use super::{UNKNOWN, headline, levels, units};
 use crate::Summary;
 use crate::charts::Chart;
 use crate::summary::{TapRate, TapTotals};
@@ -21,6 +21,13 @@ pub(crate) fn markdown(summary: &Summary, manifest: &Manifest, charts: &[Chart])
     if !summary.taps.by_rate.is_empty() {
         text.push_str("\n## Taps by rate\n\nRound trip from the intended send to the acknowledgement, by the alerter's clock.\n\n");
         tap_table(&mut text, &summary.taps.by_rate);
+    }
+    if !summary.levels.is_empty() {
+        push(&mut text, format_args!("\n## Levels\n\n{}\n\n| {} |\n", levels::COVERS, levels::HEADING.join(" | ")));
+        text.push_str("|---:|---:|---:|---:|---:|\n");
+        for row in levels::rows(&summary.levels) {
+            push(&mut text, format_args!("| {} |\n", row.join(" | ")));
+        }
     }
     text.push_str("\n## Charts\n");
     for chart in charts {

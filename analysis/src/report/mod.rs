@@ -3,6 +3,7 @@
 mod comparison;
 mod figures;
 mod html;
+mod levels;
 mod markdown;
 mod terminal;
 pub(crate) mod units;

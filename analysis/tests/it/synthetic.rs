@@ -298,6 +298,7 @@ impl Synthetic {
             connect: self.connect,
             taps: self.taps,
             events: self.events,
+            floor: None,
             problems: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::arguments::RunArguments;
 use crate::commands::analyze_one;
+use crate::commands::floor::{floor_of, keep_floor};
 use crate::drive::StopSignals;
 use crate::progress::Watcher;
 use crate::status::{Failure, Status};
@@ -32,6 +33,7 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<Status, Failure> {
     if arguments.dry_run {
         return Ok(Status::Held);
     }
+    let floor = if arguments.floor { Some(floor_of(&plan)?) } else { None };
     let run = run_name(&plan.experiment.name);
     let folder = arguments.out.clone().unwrap_or_else(|| PathBuf::from(RUNS).join(&run));
     let options = Options {
@@ -46,6 +48,9 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<Status, Failure> {
     let mut watcher = Watcher::new(plan.experiment.promise.connections);
     let played = Box::pin(holdline_conductor::run(&plan, options, interrupts, &mut |news| watcher.show(&news))).await;
     watcher.finish();
+    if let Some(floor) = floor.filter(|_| folder.join(MANIFEST).exists()) {
+        keep_floor(&floor, &folder)?;
+    }
     let played = match played {
         Ok(played) => played,
         Err(error) if folder.join(MANIFEST).exists() && !matches!(error, RunError::Record(RecordError::Exists(_))) => {

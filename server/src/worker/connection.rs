@@ -11,6 +11,13 @@ use crate::messages::FromWorker;
 /// Reads of one connection in one event: one that never stops talking must not keep the others waiting.
 const READS: usize = 4;
 
+/// A registration that its client has not been told.
+pub(super) struct Unconfirmed {
+    index: u32,
+    /// The answer to the client's Hello, if that is still owed too.
+    greeting: Option<Hello>,
+}
+
 /// A frame that has no place in the conversation, or is none.
 enum Fault {
     Invalid(Invalid),
@@ -86,7 +93,7 @@ impl Worker {
 
     fn frame(&mut self, index: u32, frame: &Frame<'_>) -> Result<(), Fault> {
         // A client that goes on talking before it was confirmed must not be answered in the wrong order.
-        if self.unconfirmed.contains(&index) {
+        if self.is_unconfirmed(index) {
             self.send_reply(index);
             self.confirm_now(index);
         }
@@ -94,7 +101,7 @@ impl Worker {
         match (slot.state, frame) {
             (State::New, Frame::Hello(hello)) => {
                 slot.state = State::Greeted;
-                greet(*hello, &mut self.reply);
+                self.greeting = Some(answer(*hello));
             }
             (State::Greeted, Frame::Register { .. }) if slot.is_unwanted() => self.refuse(index, RefusedReason::Full),
             (State::Greeted, Frame::Register { client_id, .. }) => self.register(index, *client_id),
@@ -130,7 +137,13 @@ impl Worker {
         self.counts.registered += 1;
         self.counts.registered_total += 1;
         self.channel.push(&FromWorker::Joined { slot: index, client_id, seq: self.joins });
-        self.unconfirmed.push(index);
+        // Hello and Registered go out together: two small writes would cost the service, and wake the client, twice.
+        self.unconfirmed.push(Unconfirmed { index, greeting: self.greeting.take() });
+    }
+
+    /// Whether this client's registration is still to be told.
+    pub(super) fn is_unconfirmed(&self, index: u32) -> bool {
+        self.unconfirmed.iter().any(|unconfirmed| unconfirmed.index == index)
     }
 
     /// Tells the clients that registered since the last time that they are, once the supervisor has been told: an alert
@@ -144,7 +157,7 @@ impl Worker {
         // One that is slow keeps clients waiting for their registration: it is what limits them.
         if self.channel.queued_bytes() == 0 {
             let mut registered = std::mem::take(&mut self.unconfirmed);
-            registered.drain(..).for_each(|index| self.say_registered(index));
+            registered.drain(..).for_each(|unconfirmed| self.say_registered(unconfirmed));
             self.unconfirmed = registered;
         }
     }
@@ -153,13 +166,16 @@ impl Worker {
     pub(super) fn confirm_now(&mut self, index: u32) {
         // Where the supervisor takes nothing now, the order on this connection matters more than what an alert may meet.
         let _ = self.channel.flush();
-        self.unconfirmed.retain(|unconfirmed| *unconfirmed != index);
-        self.say_registered(index);
+        if let Some(at) = self.unconfirmed.iter().position(|unconfirmed| unconfirmed.index == index) {
+            let unconfirmed = self.unconfirmed.remove(at);
+            self.say_registered(unconfirmed);
+        }
     }
 
-    fn say_registered(&mut self, index: u32) {
+    fn say_registered(&mut self, Unconfirmed { index, greeting }: Unconfirmed) {
         if self.slots.get(index).is_some_and(|slot| slot.state == State::Registered) {
             let idle_timeout_ms = u32::try_from(self.config.idle_timeout.as_millis()).unwrap_or(u32::MAX);
+            greet(greeting, &mut self.reply);
             Frame::Registered { idle_timeout_ms }.encode(&mut self.reply);
             self.send_reply(index);
         }
@@ -177,7 +193,8 @@ impl Worker {
         if self.slots.get(index).is_none_or(|slot| !slot.is_open() || slot.state == State::Ending) {
             return;
         }
-        self.unregister(index, cause);
+        let greeting = self.unregister(index, cause);
+        greet(greeting, &mut self.reply);
         let now_s = self.now_s;
         // From here on it is in the books as ended: that sending fails must not count it again.
         let Some(slot) = self.slots.get_mut(index) else { return };
@@ -214,15 +231,16 @@ impl Worker {
         }
     }
 
-    /// Takes the connection out of the books: its end has this cause.
-    fn unregister(&mut self, index: u32, cause: &'static str) {
+    /// Takes the connection out of the books: its end has this cause. Returns the Hello that the client has not got yet.
+    fn unregister(&mut self, index: u32, cause: &'static str) -> Option<Hello> {
         *self.counts.ended.entry(cause.to_owned()).or_default() += 1;
-        let Some(slot) = self.slots.get_mut(index) else { return };
+        let slot = self.slots.get_mut(index)?;
         if slot.state != State::Registered {
-            return;
+            return None;
         }
         let tapped = slot.take_tapped();
-        self.unconfirmed.retain(|unconfirmed| *unconfirmed != index);
+        let unconfirmed = self.unconfirmed.iter().position(|unconfirmed| unconfirmed.index == index);
+        let unconfirmed = unconfirmed.map(|at| self.unconfirmed.remove(at));
         self.counts.registered -= 1;
         self.channel.push(&FromWorker::Left { slot: index });
         if tapped {
@@ -230,6 +248,7 @@ impl Worker {
                 self.settle(token, Outcome::Offline);
             }
         }
+        unconfirmed?.greeting
     }
 
     /// Another connection of the same client has registered, here or in another worker.
@@ -241,6 +260,10 @@ impl Worker {
     }
 
     fn send_reply(&mut self, index: u32) {
+        if let Some(greeting) = self.greeting.take() {
+            // Nothing is said before it: a client is heard from its Hello on.
+            greet(Some(greeting), &mut self.reply);
+        }
         if self.reply.is_empty() {
             return;
         }
@@ -283,6 +306,14 @@ impl Worker {
     }
 }
 
-fn greet(hello: Hello, reply: &mut Vec<u8>) {
-    Frame::Hello(Hello { version: hello.version.min(VERSION), features: Features::NONE }).encode(reply);
+/// The answer to a client's Hello.
+fn answer(hello: Hello) -> Hello {
+    Hello { version: hello.version.min(VERSION), features: Features::NONE }
+}
+
+/// Says a Hello that is owed.
+fn greet(greeting: Option<Hello>, reply: &mut Vec<u8>) {
+    if let Some(hello) = greeting {
+        Frame::Hello(hello).encode(reply);
+    }
 }

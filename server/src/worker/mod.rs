@@ -15,13 +15,14 @@ use holdline_fleet::{Channel, Gone, from_parent, receive_file};
 use holdline_host::clock::mono_us;
 use holdline_host::epoll::{Epoll, Event, Interest};
 use holdline_host::{limits, socket};
-use holdline_protocol::{Frame, GoodbyeReason};
+use holdline_protocol::{Frame, GoodbyeReason, Hello};
 use holdline_record::ServerCounts;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::Config;
 use crate::messages::{FromWorker, ToWorker};
+use connection::Unconfirmed;
 use slots::{Slots, State};
 use taps::Taps;
 
@@ -93,7 +94,9 @@ struct Worker {
     /// Counts the registrations; the next one's `seq`.
     joins: u32,
     /// Connections that registered and were not told yet.
-    unconfirmed: Vec<u32>,
+    unconfirmed: Vec<Unconfirmed>,
+    /// The answer to the Hello of the connection being heard, until something is sent to it.
+    greeting: Option<Hello>,
     /// Connections that are refused or being refused and do not count as open.
     refusing: u32,
     /// Not said yet in `Flow`.
@@ -148,6 +151,7 @@ impl Worker {
             counts: ServerCounts::default(),
             joins: 0,
             unconfirmed: Vec::new(),
+            greeting: None,
             refusing: 0,
             opened: 0,
             closed: 0,

@@ -101,7 +101,7 @@ impl Worker {
             return self.channel.push(&FromWorker::Moved { token, payload });
         };
         let seq = slot.seq;
-        if self.unconfirmed.contains(&index) {
+        if self.is_unconfirmed(index) {
             self.confirm_now(index);
         }
         let mut tap = Vec::with_capacity(payload.len() + 16);
