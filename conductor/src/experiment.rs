@@ -82,6 +82,10 @@ pub struct Target {
     pub kind: TargetKind,
     /// Where clients connect; with port 0 the kernel chooses a free one.
     pub listen: std::net::SocketAddr,
+    /// Addresses by which clients reach `listen`, if not by its own: each is a destination with source ports of its own. They
+    /// lead to a service that listens on all addresses (`0.0.0.0:0`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub connect: Vec<std::net::IpAddr>,
     /// Where alerts come in; with port 0 the kernel chooses a free one.
     pub alerts: std::net::SocketAddr,
     /// Connections held at most; the promised ones if left out.
@@ -108,6 +112,7 @@ impl Default for Target {
         Self {
             kind: TargetKind::default(),
             listen: any_port,
+            connect: Vec::new(),
             alerts: any_port,
             max_connections: None,
             workers: None,

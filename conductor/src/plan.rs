@@ -98,6 +98,12 @@ impl Plan {
         self.server.tap_timeout + Duration::from_secs(2)
     }
 
+    /// Where clients connect when the service listens on `listen`.
+    #[must_use]
+    pub fn targets(&self, listen: SocketAddr) -> Vec<SocketAddr> {
+        targets(&self.experiment, listen)
+    }
+
     /// What the run asks of this host.
     #[must_use]
     pub fn demand(&self) -> Demand {
@@ -346,12 +352,25 @@ fn planned_groups(
     open_files: u64,
 ) -> Result<Vec<PlannedGroup>, ExperimentError> {
     let swarm = &experiment.swarm;
-    let target = SocketAddr::new(listen.ip(), listen.port().max(SOME_PORT));
+    let targets = targets(experiment, SocketAddr::new(listen.ip(), listen.port().max(SOME_PORT)));
+    let wildcard = targets.iter().any(|target| target.ip().is_unspecified());
+    if wildcard || !listen.ip().is_unspecified() && !experiment.target.connect.is_empty() {
+        return Err(ExperimentError::value(
+            "target.connect",
+            "names the addresses of clients' connections where target.listen is all addresses (0.0.0.0 or [::]), and only there",
+        ));
+    }
     let mut sources: Sources = swarm.sources.parse().map_err(|error: PlanError| refused("[swarm]", &error, false))?;
     // Groups whose sources are chosen for them may share one: there must be ports for all together.
     if let (Sources::Auto, Some(first)) = (&sources, swarm.groups.first()) {
-        PortPlan::new(Sources::Auto, vec![target], first.start_id, experiment.promise.connections, &HostPorts::read())
-            .map_err(|error| refused("[swarm]", &error, true))?;
+        PortPlan::new(
+            Sources::Auto,
+            targets.clone(),
+            first.start_id,
+            experiment.promise.connections,
+            &HostPorts::read(),
+        )
+        .map_err(|error| refused("[swarm]", &error, true))?;
     }
     let parts = u32::try_from(swarm.groups.len()).unwrap_or(u32::MAX);
     let windows = limits::split_evenly(u64::from(swarm.window), parts);
@@ -364,7 +383,7 @@ fn planned_groups(
     let mut planned = Vec::new();
     for (group, window) in swarm.groups.iter().zip(windows) {
         let config = holdline_swarm::Config {
-            connect: vec![target],
+            connect: targets.clone(),
             start_id: group.start_id,
             connections: group.connections,
             sources: sources.clone(),
@@ -387,6 +406,14 @@ fn planned_groups(
         planned.push(PlannedGroup { name: group.name.clone(), config, processes, ports });
     }
     Ok(planned)
+}
+
+/// Where clients connect when the service listens on `listen`.
+fn targets(experiment: &Experiment, listen: SocketAddr) -> Vec<SocketAddr> {
+    match &experiment.target.connect[..] {
+        [] => vec![listen],
+        addresses => addresses.iter().map(|address| SocketAddr::new(*address, listen.port())).collect(),
+    }
 }
 
 /// Takes the sources that a group uses out of the list, so that no two groups fill the same one.

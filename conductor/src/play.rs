@@ -24,6 +24,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the server gets to see connections end that the swarm has closed.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two processes of a sample in the hold.
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 /// Between two looks at something that is only known by asking.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
 /// What the alerter may need beyond its schedule and grace.
@@ -212,7 +214,7 @@ impl Player<'_> {
         self.until("starting the server", START_TIMEOUT, |cast| cast.addresses().is_some()).await?;
         let Some((listen, _)) = self.cast.addresses() else { return Ok(()) };
         for group in &self.plan.groups {
-            let config = holdline_swarm::Config { connect: vec![listen], ..group.config.clone() };
+            let config = holdline_swarm::Config { connect: self.plan.targets(listen), ..group.config.clone() };
             self.cast.start_group(&self.program, &group.name, &config)?;
         }
         self.until("starting the swarm", START_TIMEOUT, Cast::groups_ready).await?;
@@ -447,7 +449,12 @@ impl Player<'_> {
     }
 
     /// Takes one sample of all processes and the host, right after all have said their counts.
+    ///
+    /// In the hold the processes are read with pauses between them, over up to half of the interval: reading a hundred in one
+    /// go would keep taps waiting for a core.
     async fn sample(&mut self) -> Result<(), Cut> {
+        let begun = Instant::now();
+        let interval = self.plan.experiment.sampling.interval;
         let seq = self.answers().await?;
         let processes = self.cast.processes(seq);
         let own = crate::journal::Process {
@@ -457,16 +464,26 @@ impl Player<'_> {
             pid: std::process::id(),
             connections: None,
         };
-        let rows = processes.into_iter().chain([own]).filter_map(|process| {
-            let usage = self.sampler.read(&[process.pid]).remove(&process.pid)?;
-            Some((process, usage, mono_us()))
-        });
-        let rows = rows.collect();
+        let pause = if self.journal.place().0 == Phase::Hold {
+            (interval / 2 / u32::try_from(processes.len() + 1).unwrap_or(u32::MAX)).min(LONGEST_PAUSE)
+        } else {
+            Duration::ZERO
+        };
+        let mut rows = Vec::new();
+        for process in processes.into_iter().chain([own]) {
+            if let Some(usage) = self.sampler.read(&[process.pid]).remove(&process.pid) {
+                rows.push((process, usage, mono_us()));
+            }
+            let until = Instant::now() + pause;
+            while Instant::now() < until {
+                self.turn(until).await?;
+            }
+        }
         self.journal.sample(rows, &network::read())?;
         if let Some(counts) = self.cast.swarm_counts(seq) {
             (self.watch)(Progress::Connections(counts.registered));
         }
-        self.next_sample = Instant::now() + self.plan.experiment.sampling.interval;
+        self.next_sample = begun + interval;
         Ok(())
     }
 

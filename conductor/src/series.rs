@@ -5,16 +5,19 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use holdline_host::process::end_with_parent;
 use holdline_record::MANIFEST;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
 
+/// How often a run is looked at: a runtime with a driver for child processes would cost every worker of every role.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a run that was told to stop gets to close its connections and complete its record.
 const STOP_PATIENCE: Duration = Duration::from_secs(150);
 
@@ -124,21 +127,31 @@ async fn play(
     std::fs::create_dir_all(&runs).map_err(io(&runs))?;
     let (record, log) = (runs.join(format!("{run:02}")), runs.join(format!("{run:02}.log")));
     let stderr = File::create(&log).map_err(io(&log))?;
-    let mut command = std::process::Command::new(&build.program);
+    let mut command = Command::new(&build.program);
     command.arg("run").arg(&build.experiment).arg("--out").arg(&record);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
     end_with_parent(&mut command);
     // A group of its own: Ctrl-C is passed on by this process, once.
-    let mut command = Command::from(command);
-    command.process_group(0).kill_on_drop(true);
+    command.process_group(0);
     let spawn = |error| SeriesError::Spawn { program: build.program.clone(), error };
-    let mut child = command.spawn().map_err(spawn)?;
-    let (exit, interrupted) = wait(&mut child, patience, interrupts).await.map_err(spawn)?;
+    let mut run = Run(command.spawn().map_err(spawn)?);
+    let (exit, interrupted) = wait(&mut run.0, patience, interrupts).await.map_err(spawn)?;
     // 0 held, 4 not held, 6 invalid: a record with a verdict. A record that was only begun is invalid.
     if interrupted.is_none() && !matches!(exit.code(), Some(0 | 4 | 6)) && !record.join(MANIFEST).exists() {
         return Err(SeriesError::Refused { build: build.name, exit, said: last_words(&log) });
     }
     Ok((exit, interrupted))
+}
+
+/// A run of a build; killed and reaped when dropped.
+struct Run(Child);
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Waits for the run to end. Returns why it was told to, if somebody asked for it.
@@ -147,32 +160,35 @@ async fn wait(
     patience: Duration,
     interrupts: &mut UnboundedReceiver<String>,
 ) -> io::Result<(ExitStatus, Option<String>)> {
-    let mut interrupted = None;
-    let mut bound = patience;
-    let mut late = false;
+    let (mut interrupted, mut late) = (None, false);
+    let mut bound = Instant::now() + patience;
     loop {
+        if let Some(exit) = child.try_wait()? {
+            return Ok((exit, interrupted));
+        }
         tokio::select! {
-            exit = child.wait() => return Ok((exit?, interrupted)),
             Some(why) = interrupts.recv() => {
                 interrupted.get_or_insert(why);
-                bound = STOP_PATIENCE;
+                bound = Instant::now() + STOP_PATIENCE;
                 terminate(child);
             }
-            () = tokio::time::sleep(bound) => {
-                if late {
-                    child.start_kill()?;
-                }
-                late = true;
-                bound = STOP_PATIENCE;
-                terminate(child);
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+        }
+        if Instant::now() >= bound {
+            // Told to stop, and when that does not help, killed.
+            if late {
+                child.kill()?;
             }
+            late = true;
+            bound = Instant::now() + STOP_PATIENCE;
+            terminate(child);
         }
     }
 }
 
 /// Asks a run to stop; a second time, to stop at once.
 fn terminate(child: &Child) {
-    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     if let Some(pid) = pid {
         // It may have ended just now, and its status is about to be seen.
         let _ = kill_process(pid, Signal::TERM);

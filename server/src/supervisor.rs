@@ -82,6 +82,8 @@ enum Asker {
 struct Asked {
     asker: Asker,
     answers: Vec<Option<ServerCounts>>,
+    /// The worker that is being asked.
+    at: usize,
 }
 
 struct Supervisor {
@@ -328,22 +330,35 @@ impl Supervisor {
         self.next_question += 1;
         let seq = self.next_question;
         let answers = vec![None; self.workers.len()];
-        self.asked.insert(seq, Asked { asker, answers });
-        self.workers.tell_all(&ToWorker::Ask(seq));
-        for worker in 0..self.workers.len() {
-            if !self.workers.is_up(worker) {
-                self.answered(worker, seq, ServerCounts::default());
+        self.asked.insert(seq, Asked { asker, answers, at: 0 });
+        self.ask_next(seq);
+    }
+
+    /// Asks the next worker: one after the other, because fifty that wake at once keep taps waiting for a core.
+    fn ask_next(&mut self, seq: u64) {
+        let Some(asked) = self.asked.get_mut(&seq) else { return };
+        while let Some(answer) = asked.answers.get_mut(asked.at) {
+            if answer.is_none() && self.workers.is_up(asked.at) {
+                return self.workers.tell(asked.at, &ToWorker::Ask(seq));
             }
+            // One that has ended holds nothing; its totals are in `lost_counts`.
+            answer.get_or_insert_default();
+            asked.at += 1;
         }
+        self.conclude(seq);
     }
 
     fn answered(&mut self, worker: usize, seq: u64, counts: ServerCounts) {
         self.known[worker].counts = counts.clone();
         let Some(asked) = self.asked.get_mut(&seq) else { return };
         asked.answers[worker] = Some(counts);
-        if asked.answers.iter().any(Option::is_none) {
-            return;
+        if asked.at == worker {
+            self.ask_next(seq);
         }
+    }
+
+    /// All have answered.
+    fn conclude(&mut self, seq: u64) {
         let Some(asked) = self.asked.remove(&seq) else { return };
         let answers: Vec<ServerCounts> = asked.answers.into_iter().flatten().collect();
         let mut total = self.lost_counts.clone();

@@ -42,6 +42,18 @@ struct Known {
     stopped: bool,
 }
 
+/// A question of the parent, put to one worker after the other: fifty that wake at once would keep taps waiting for a core.
+struct Asked {
+    /// The number that the workers are asked with.
+    question: u64,
+    /// The parent's own.
+    seq: u64,
+    /// The worker whose turn it is.
+    at: usize,
+    /// Whether it was asked.
+    told: bool,
+}
+
 struct Supervisor {
     connections: u64,
     workers: Team<ToWorker, FromWorker>,
@@ -51,8 +63,8 @@ struct Supervisor {
     step: Step,
     histogram: Histogram<u64>,
     growing: bool,
-    /// Questions of the parent, by the number the workers are asked with.
-    asked: Option<(u64, u64)>,
+    /// The question of the parent that is being answered.
+    asked: Option<Asked>,
     next_question: u64,
     stopping: bool,
 }
@@ -180,8 +192,7 @@ impl Supervisor {
             Order::Grow { to } => self.grow(to.min(self.connections)),
             Order::Ask { seq } => {
                 self.next_question += 1;
-                self.asked = Some((self.next_question, seq));
-                self.workers.tell_all(&ToWorker::Ask(self.next_question));
+                self.asked = Some(Asked { question: self.next_question, seq, at: 0, told: false });
             }
             Order::Stop => {
                 self.stopping = true;
@@ -256,10 +267,18 @@ impl Supervisor {
             step.histogram = encode_histogram(&self.histogram);
             self.parent.push(&Report::Grown(step));
         }
-        let Some((question, seq)) = self.asked else { return };
-        let mut workers = self.known.iter().enumerate();
-        if workers.all(|(worker, known)| !self.workers.is_up(worker) || known.answered >= question) {
-            self.asked = None;
+        let Some(asked) = &mut self.asked else { return };
+        while asked.at < self.known.len() {
+            let done = !self.workers.is_up(asked.at) || self.known[asked.at].answered >= asked.question;
+            if !done {
+                if !std::mem::replace(&mut asked.told, true) {
+                    self.workers.tell(asked.at, &ToWorker::Ask(asked.question));
+                }
+                return;
+            }
+            (asked.at, asked.told) = (asked.at + 1, false);
+        }
+        if let Some(Asked { seq, .. }) = self.asked.take() {
             let workers = self.workers.pids().into_iter().zip(&self.known);
             let workers = workers.map(|(pid, known)| WorkerReport { pid, registered: known.counts.registered });
             self.parent.push(&Report::Counts { seq, total: self.total(), workers: workers.collect() });

@@ -97,7 +97,7 @@ fn what_this_host_lacks_and_what_is_wrong_are_told_apart() {
     let swarm = |files: u32, more: &[&str]| outcome(holdline_with_files(files, &[&["swarm"], more].concat()));
     for (files, arguments, status, words) in [
         (1024, &["--connections", "5", "--sources", "192.0.2.1"][..], 3, &["192.0.2.1", "ip addr add"][..]),
-        (1024, &["--connections", "20000", "--sources", "127.0.0.1"], 3, &["source ports", "--sources"]),
+        (1024, &["--connections", "40000", "--sources", "127.0.0.1"], 3, &["source ports", "--sources"]),
         (100, &["--connections", "5"], 3, &["open files", "ulimit -n"]),
         (256, &["--connections", "300", "--processes", "1"], 2, &["--processes 3"]),
         (1024, &["--connections", "0"], 2, &["--connections"]),

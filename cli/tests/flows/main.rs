@@ -1,6 +1,7 @@
 //! Whole flows through the real binary, one file each. Servers listen on ports that the kernel chooses.
 
 mod client;
+mod doctor;
 mod experiments;
 mod failures;
 mod gate;

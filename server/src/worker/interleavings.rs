@@ -220,7 +220,7 @@ impl World {
             }
             Event::Sweep { worker } => {
                 let worker = &mut self.workers[worker % WORKERS];
-                worker.on_tick();
+                worker.on_tick(1);
                 worker.sweep_some(SWEEP_BUDGET);
             }
         }
@@ -304,7 +304,7 @@ impl World {
         for worker in &mut self.workers {
             worker.clock.skew += TAP_TIMEOUT * 2 + Duration::from_secs(u64::from(LINGER_S) + 1);
             for _ in 0..=TICKS_PER_PASS {
-                worker.on_tick();
+                worker.on_tick(1);
                 worker.sweep_some(Duration::from_secs(1));
             }
         }

@@ -37,6 +37,11 @@ impl Taps {
         Self { timeout_us, pending: HashMap::new(), deadlines: VecDeque::new(), late: VecDeque::new() }
     }
 
+    /// Whether none is in flight.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     fn sent(&mut self, token: u64, slot: u32, seq: u32, now_us: u64) {
         self.pending.insert(token, Pending { slot, seq });
         self.deadlines.push_back((now_us.saturating_add(self.timeout_us), token));
