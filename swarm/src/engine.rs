@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use holdline_fleet::{Channel, Gone, from_parent};
-use holdline_host::clock::mono_us;
+use holdline_host::clock::{mono_us, stagger};
 use holdline_host::epoll::{Epoll, Event, Interest};
 use holdline_host::{limits, socket};
 use holdline_record::{SwarmCounts, encode_histogram, new_histogram};
 use tokio::io::unix::AsyncFd;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::again::Again;
 use crate::driver::{Driver, DriverEvent};
@@ -168,7 +168,7 @@ impl<D: Driver> Engine<D> {
 
     /// The one loop: connections, the supervisor, time.
     async fn serve(mut self, mut channel: Channel<FromWorker, ToWorker>) -> io::Result<()> {
-        let mut tick = interval(TICK);
+        let mut tick = interval_at(Instant::now() + stagger(TICK), TICK);
         let mut paced = interval(PACED_TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         paced.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -1,5 +1,6 @@
 use anyhow::Context;
 use holdline_alerter::{Config, Order, Report};
+use holdline_analysis::stats::{P50, P99, P999, percentile};
 use holdline_fleet::Channel;
 use holdline_record::{decode_histogram, new_histogram};
 
@@ -42,7 +43,10 @@ pub(crate) async fn alerter(arguments: AlerterArguments) -> Result<Status, Failu
     let outcome = result.context("the alerter ended without its outcome")?;
     println!("{}", serde_json::to_string(&outcome).context("can't write the outcome")?);
     if !trips.is_empty() {
-        println!("round trip in us: p50 {}, max {}", trips.value_at_quantile(0.5), trips.max());
+        let known = [("p50", P50), ("p99", P99), ("p99.9", P999)]
+            .into_iter()
+            .filter_map(|(name, one_in)| Some(format!("{name} {}, ", percentile(&trips, one_in)?)));
+        println!("round trip in us: {}max {}", known.collect::<String>(), trips.max());
     }
     if interrupted && outcome.counts.sent < scheduled {
         eprintln!("interrupted: the schedule was not kept to its end");

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use holdline_fleet::{Channel, Gone, from_parent, receive_file};
-use holdline_host::clock::mono_us;
+use holdline_host::clock::{mono_us, stagger};
 use holdline_host::epoll::{Epoll, Event, Interest};
 use holdline_host::{limits, socket};
 use holdline_protocol::{Frame, GoodbyeReason, Hello};
@@ -171,14 +171,17 @@ impl Worker {
 
     /// The one loop: connections, the supervisor, time.
     async fn serve(mut self) -> io::Result<()> {
-        let (mut ticks, mut next_tick) = (1, Instant::now() + TICK);
+        let (mut ticks, mut next_tick) = (1, Instant::now() + stagger(TICK));
         let mut buffer = vec![0; READ_BYTES];
         let mut events = Vec::with_capacity(BATCH);
         let mut orders = Vec::new();
         let mut drain_deadline = None;
         loop {
             if ticks > 1 && !self.is_calm() {
-                (ticks, next_tick) = (1, next_tick.min(Instant::now() + TICK));
+                while next_tick > Instant::now() + TICK {
+                    next_tick -= TICK;
+                }
+                ticks = 1;
             }
             tokio::select! {
                 ready = self.epoll.readable_mut() => {
@@ -214,7 +217,8 @@ impl Worker {
                 () = sleep_until(next_tick) => {
                     self.on_tick(ticks);
                     ticks = if self.is_calm() { CALM_TICKS } else { 1 };
-                    next_tick = Instant::now() + TICK * ticks;
+                    // On from when it was due: workers that once waited together would go on together.
+                    next_tick = (next_tick + TICK * ticks).max(Instant::now());
                 }
                 () = tokio::task::yield_now(), if self.sweep_owed > 0 => self.sweep_some(SWEEP_BUDGET),
                 () = sleep_until(drain_deadline.unwrap_or_else(Instant::now)), if drain_deadline.is_some() => return self.leave().await,
