@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use holdline_host::limits;
-use holdline_host::ports::{HostPorts, PlanError, PortPlan, Sources};
+use holdline_host::ports::{PlanError, PortPlan, Sources};
 use holdline_record as record;
 
 use crate::check::Shortfall;
@@ -108,13 +108,14 @@ impl Plan {
     #[must_use]
     pub fn demand(&self) -> Demand {
         let listed = self.groups.iter().all(|group| group.config.sources != Sources::Auto);
-        let capacity = self.groups.iter().fold(0_u64, |sum, group| sum.saturating_add(group.ports.most()));
+        // All groups share the sources.
+        let most = self.groups.first().map_or(0, |group| group.ports.most());
         let words: Vec<String> = self.groups.iter().map(|group| group.ports.describe_sources()).collect();
         Demand {
             connections: self.experiment.promise.connections,
             server_workers: Some(u64::from(self.server_workers)),
             swarm_workers: Some(self.groups.iter().map(|group| u64::from(group.processes)).sum()),
-            ports: listed.then(|| (capacity, words.join("; "))),
+            ports: listed.then(|| (most, words.join("; "))),
             window: u64::from(self.experiment.swarm.window),
             backlog: u64::try_from(self.server.backlog).unwrap_or(0),
         }
@@ -360,18 +361,11 @@ fn planned_groups(
             "names the addresses of clients' connections where target.listen is all addresses (0.0.0.0 or [::]), and only there",
         ));
     }
-    let mut sources: Sources = swarm.sources.parse().map_err(|error: PlanError| refused("[swarm]", &error, false))?;
-    // Groups whose sources are chosen for them may share one: there must be ports for all together.
-    if let (Sources::Auto, Some(first)) = (&sources, swarm.groups.first()) {
-        PortPlan::new(
-            Sources::Auto,
-            targets.clone(),
-            first.start_id,
-            experiment.promise.connections,
-            &HostPorts::read(),
-        )
-        .map_err(|error| refused("[swarm]", &error, true))?;
-    }
+    let sources: Sources = swarm.sources.parse().map_err(|error: PlanError| refused("[swarm]", &error, false))?;
+    let whole = swarm
+        .groups
+        .first()
+        .map(|first| holdline_swarm::Whole { start_id: first.start_id, connections: experiment.promise.connections });
     let parts = u32::try_from(swarm.groups.len()).unwrap_or(u32::MAX);
     let windows = limits::split_evenly(u64::from(swarm.window), parts);
     if swarm.window < parts {
@@ -386,6 +380,7 @@ fn planned_groups(
             connect: targets.clone(),
             start_id: group.start_id,
             connections: group.connections,
+            whole,
             sources: sources.clone(),
             // Groups are of different sizes and grow in proportion, so their shares of the rate are in proportion.
             rate: swarm.rate.map(|rate| rate * group.connections as f64 / experiment.promise.connections as f64),
@@ -402,7 +397,6 @@ fn planned_groups(
         let name = format!("group {:?}:", group.name);
         let (ports, processes) =
             config.validate(open_files).map_err(|error| refused(&name, &error, error.is_of_host()))?;
-        let config = give_sources(config, &ports, &mut sources);
         planned.push(PlannedGroup { name: group.name.clone(), config, processes, ports });
     }
     Ok(planned)
@@ -414,14 +408,6 @@ fn targets(experiment: &Experiment, listen: SocketAddr) -> Vec<SocketAddr> {
         [] => vec![listen],
         addresses => addresses.iter().map(|address| SocketAddr::new(*address, listen.port())).collect(),
     }
-}
-
-/// Takes the sources that a group uses out of the list, so that no two groups fill the same one.
-fn give_sources(config: holdline_swarm::Config, ports: &PortPlan, sources: &mut Sources) -> holdline_swarm::Config {
-    let Sources::Listed(left) = sources else { return config };
-    let used = ports.used_sources();
-    left.retain(|source| !used.contains(source));
-    holdline_swarm::Config { sources: Sources::Listed(used), ..config }
 }
 
 fn refused(who: &str, error: &dyn std::error::Error, of_host: bool) -> ExperimentError {
@@ -530,7 +516,7 @@ pub(crate) mod tests {
     #[test]
     fn what_this_host_lacks_is_told_apart_from_wrong_settings() {
         let host = |open_files, sources: &str| {
-            let mut experiment = experiment(&[(0, 33_000)]);
+            let mut experiment = experiment(&[(0, 99_000)]);
             experiment.swarm.sources = sources.into();
             matches!(Plan::new(experiment, open_files).unwrap_err(), ExperimentError::Host(_))
         };
@@ -546,15 +532,21 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn listed_sources_are_filled_once() {
-        let mut experiment = experiment(&[(0, 12_000), (12_000, 12_000)]);
-        experiment.swarm.sources = "127.9.0.0/29".into();
-        let plan = Plan::new(experiment, 20_000).unwrap();
-        let used: Vec<_> = plan.groups.iter().flat_map(|group| group.ports.used_sources()).collect();
-        let mut unique = used.clone();
-        unique.dedup();
-        assert_eq!(used, unique);
-        assert!(used.len() >= 4, "{used:?}");
+    fn groups_share_listed_sources_and_fill_none_twice() {
+        for (sources, own_ports) in [("127.9.0.0/29", false), ("127.9.0.1", true)] {
+            let mut experiment = experiment(&[(0, 12_000), (12_000, 12_000)]);
+            experiment.swarm.sources = sources.into();
+            let plan = Plan::new(experiment, 20_000).unwrap();
+            let mut uses = std::collections::HashMap::new();
+            for group in &plan.groups {
+                for index in 0..group.config.connections {
+                    *uses.entry(group.ports.route(index)).or_insert(0_u64) += 1;
+                }
+            }
+            let most = uses.values().max().copied().unwrap();
+            assert!(if own_ports { most == 1 } else { most <= 11_292 }, "{sources}: {most}");
+            assert_eq!(uses.values().sum::<u64>(), 24_000);
+        }
     }
 
     #[test]

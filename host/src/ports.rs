@@ -182,6 +182,10 @@ pub struct PortPlan {
     targets: Vec<SocketAddr>,
     start_id: u64,
     connections: u64,
+    /// The first of these clients that this plan is for; index 0 of [`route`](Self::route).
+    first: u64,
+    /// How many it is for.
+    own: u64,
     ports: Ports,
     /// The most connections that these sources and destinations could have, one way or the other.
     most: u64,
@@ -236,7 +240,8 @@ impl PortPlan {
         }
         let automatic = u64::from(host.automatic.end().saturating_sub(*host.automatic.start())) + 1;
         let late = Ports::Late((automatic * FILL_PERCENT / 100).max(1));
-        let mut plan = Self { sources, targets, start_id, connections, ports: late, most: 0 };
+        let (first, own) = (0, connections);
+        let mut plan = Self { sources, targets, start_id, connections, first, own, ports: late, most: 0 };
         plan.check_families()?;
         plan.most = plan.capacity();
         if plan.most >= connections {
@@ -255,6 +260,14 @@ impl PortPlan {
             }
         }
         if plan.most >= connections { Ok(plan) } else { Err(plan.shortfall()) }
+    }
+
+    /// The plan of `connections` of these clients from number `first` on. Several parts share the sources, and no two use the
+    /// same way.
+    #[must_use]
+    pub fn part(self, first: u64, connections: u64) -> Self {
+        let first = first.min(self.connections);
+        Self { first, own: connections.min(self.connections - first), ..self }
     }
 
     fn check_families(&self) -> Result<(), PlanError> {
@@ -319,9 +332,10 @@ impl PortPlan {
         self.source_count().unwrap_or(1).saturating_mul(self.per_source())
     }
 
-    /// The way of the client of number `index` (0 for `start_id`).
+    /// The way of the client of number `index`, 0 for the first of this part.
     #[must_use]
     pub fn route(&self, index: u64) -> Route {
+        let index = self.first.wrapping_add(index);
         let id = self.start_id.wrapping_add(index);
         let (block, within) = match &self.sources {
             // By id, not by index: swarms that were started apart then agree who uses which address.
@@ -352,11 +366,12 @@ impl PortPlan {
     pub fn used_sources(&self) -> Vec<IpAddr> {
         let mut used = Vec::new();
         let mut index = 0;
-        while index < self.connections {
+        while index < self.own {
             let Some(source) = self.route(index).source else { break };
             used.push(source);
-            let first = if self.sources == Sources::Auto { self.start_id.wrapping_add(index) } else { index };
-            index += self.per_source() - first % self.per_source();
+            let number = self.first.wrapping_add(index);
+            let number = if self.sources == Sources::Auto { self.start_id.wrapping_add(number) } else { number };
+            index += self.per_source() - number % self.per_source();
         }
         used
     }
@@ -365,7 +380,7 @@ impl PortPlan {
     #[must_use]
     pub fn describe(&self) -> String {
         let targets: Vec<String> = self.targets.iter().map(ToString::to_string).collect();
-        format!("{} connections from {} to {}", self.connections, self.describe_sources(), targets.join(", "))
+        format!("{} connections from {} to {}", self.own, self.describe_sources(), targets.join(", "))
     }
 
     /// Where the connections come from, for people.
@@ -479,6 +494,24 @@ mod tests {
         assert_eq!(used.values().sum::<u64>(), 33_000);
         assert!(used.values().all(|count| *count <= 11_292), "{used:?}");
         assert_eq!(used.len(), 3);
+    }
+
+    #[test]
+    fn parts_share_sources_and_no_way_is_used_twice() {
+        for (sources, connections) in [("127.1.0.0/30", 40_000), ("127.1.0.1", 30_000), ("auto", 33_000)] {
+            let whole = plan(sources, &["127.0.0.1:7000"], 100, connections).unwrap();
+            let of_whole: Vec<Route> = (0..connections).map(|index| whole.route(index)).collect();
+            let mut of_parts = Vec::new();
+            for (first, count) in [(0, 15_000), (15_000, 1), (15_001, connections - 15_001)] {
+                let part = whole.clone().part(first, count);
+                of_parts.extend((0..count).map(|index| part.route(index)));
+                let mut routed: Vec<IpAddr> = (0..count).filter_map(|index| part.route(index).source).collect();
+                routed.dedup();
+                assert_eq!(part.used_sources(), routed, "{sources} {first}");
+            }
+            assert_eq!(of_parts, of_whole, "{sources}");
+        }
+        assert_eq!(plan("auto", &["127.0.0.1:7000"], 0, 10).unwrap().part(11, 5).used_sources(), [] as [IpAddr; 0]);
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct Config {
     pub start_id: u64,
     /// How many clients; their ids have no gap.
     pub connections: u64,
+    /// The swarm that this one is a part of: they share the sources. None for one by itself.
+    pub whole: Option<Whole>,
     /// Where they come from.
     pub sources: Sources,
     /// Connections begun a second, over all workers; as fast as they are accepted if none.
@@ -35,6 +37,15 @@ pub struct Config {
     pub processes: Option<u32>,
     /// The target may be a public address.
     pub allow_public_target: bool,
+}
+
+/// A swarm of several parts, whose ids follow one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whole {
+    /// The first client's id of all parts.
+    pub start_id: u64,
+    /// Clients of all parts.
+    pub connections: u64,
 }
 
 /// How clients connect again: after a random time up to `first`, doubled with each failure in a row, up to `longest`; on
@@ -60,6 +71,7 @@ impl Default for Config {
             connect: vec![SocketAddr::from(([127, 0, 0, 1], 7000))],
             start_id: 0,
             connections: 1000,
+            whole: None,
             sources: Sources::Auto,
             rate: None,
             window: 1024,
@@ -167,13 +179,11 @@ impl Config {
         {
             return Err(ConfigError::PublicTarget(*public));
         }
-        let plan = PortPlan::new(
-            self.sources.clone(),
-            self.connect.clone(),
-            self.start_id,
-            self.connections,
-            &HostPorts::read(),
-        )?;
+        let itself = Whole { start_id: self.start_id, connections: self.connections };
+        let Whole { start_id, connections } = self.whole.unwrap_or(itself);
+        let (sources, targets) = (self.sources.clone(), self.connect.clone());
+        let plan = PortPlan::new(sources, targets, start_id, connections, &HostPorts::read())?
+            .part(self.start_id.saturating_sub(start_id), self.connections);
         Ok((plan, self.processes(open_files)?))
     }
 

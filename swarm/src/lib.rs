@@ -11,7 +11,7 @@ mod messages;
 mod native;
 mod supervisor;
 
-pub use config::{Config, ConfigError, Reconnect};
+pub use config::{Config, ConfigError, Reconnect, Whole};
 pub use driver::{Driver, DriverEvent, Violation};
 pub use engine::{Engine, run_worker};
 pub use messages::{FromWorker, Order, Report, Step, ToWorker, WorkerPlan, WorkerReport};

@@ -52,12 +52,8 @@ pub(crate) fn floor(arguments: &FloorArguments) -> Result<Status, Failure> {
 /// Plays the floor of a run and puts it into the run's folder, once that is there.
 pub(crate) fn floor_of(plan: &Plan) -> Result<Floor, Failure> {
     let start_id = plan.groups.first().map_or(0, |group| group.config.start_id);
-    let listed = plan.groups.iter().filter_map(|group| match &group.config.sources {
-        Sources::Listed(listed) => Some(listed.clone()),
-        Sources::Auto => None,
-    });
-    let listed: Vec<_> = listed.flatten().collect();
-    let sources = if listed.is_empty() { Sources::Auto } else { Sources::Listed(listed) };
+    // All groups share the sources.
+    let sources = plan.groups.first().map_or(Sources::Auto, |group| group.config.sources.clone());
     let connections = plan.experiment.promise.connections;
     let floor = holdline_floor::Plan {
         listen: (plan.server.listen.ip(), 0).into(),

@@ -19,6 +19,7 @@ pub(crate) async fn swarm(arguments: SwarmArguments) -> Result<Status, Failure> 
         connect: arguments.connect,
         start_id: arguments.start_id,
         connections,
+        whole: None,
         sources: arguments.sources,
         rate: arguments.rate,
         window: arguments.window,
