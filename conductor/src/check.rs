@@ -43,9 +43,17 @@ pub fn check(plan: &Plan) -> Vec<Shortfall> {
     let rungs = ladder(&Grants::read(), &demand);
     let stopping = rungs.iter().filter(|rung| rung.stops(demand.connections));
     let mut shortfalls: Vec<Shortfall> = stopping.map(|rung| Shortfall::of(rung, demand.connections)).collect();
-    let sources = plan.groups.iter().filter_map(|group| SwarmConfig::probe_sources(&group.ports).err());
-    shortfalls.extend(sources.map(|error| Shortfall::new(error.to_string())));
+    shortfalls.extend(vanished_sources(plan).into_iter().map(Shortfall::new));
     shortfalls
+}
+
+/// The first source address of each group that is not of this host, or not any more; in words.
+pub(crate) fn vanished_sources(plan: &Plan) -> Vec<String> {
+    let errors = plan.groups.iter().filter_map(|group| SwarmConfig::probe_sources(&group.ports).err());
+    let mut words: Vec<String> = errors.map(|error| error.to_string()).collect();
+    // Groups that share an address lack it together.
+    words.dedup();
+    words
 }
 
 /// What does not stop a run but shapes its figures.

@@ -327,6 +327,12 @@ impl Player<'_> {
         self.sample().await?;
         self.books().await?;
         self.journal.event(Event::HoldEnded { held_from_us })?;
+        // An address that is taken away cuts its connections without a word to either end.
+        for error in check::vanished_sources(self.plan) {
+            self.warn(format!(
+                "{error}. It was there when the run began: what its connections lost is not the service's doing."
+            ))?;
+        }
         Ok(())
     }
 
