@@ -95,8 +95,13 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
             match self.stream.try_write(&self.outbox[sent..]) {
                 Ok(bytes) => sent += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Gone::Ended),
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    // Nobody takes it any more. Kept, it would look like something to do for ever, and a loop that never
+                    // waits never learns from the runtime that the other end has closed.
+                    self.outbox.clear();
+                    let ended = error.kind() == io::ErrorKind::BrokenPipe;
+                    return Err(if ended { Gone::Ended } else { error.into() });
+                }
             }
         }
         self.outbox.drain(..sent);
@@ -194,6 +199,28 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_peer_that_left_is_noticed_although_something_is_queued_for_it() {
+        let (mut one, mut other) = Channel::<u64, u64>::pair().unwrap();
+        let mut messages = Vec::new();
+        // A word from there, and a look that finds nothing, so that the runtime has to tell of the end.
+        other.push(&1);
+        other.flush_all().await.unwrap();
+        one.next(&mut messages).await.unwrap();
+        one.receive(&mut messages).unwrap();
+        drop(other);
+        for _ in 0..1_000 {
+            one.push(&2);
+            let _ = one.flush();
+            // As a supervisor waits for many: without the budget that would make it yield.
+            tokio::task::unconstrained(one.ready()).await;
+            if one.receive(&mut messages).is_err() {
+                return;
+            }
+        }
+        panic!("it looked a thousand times and never waited");
+    }
 
     #[tokio::test(flavor = "current_thread")]
     async fn messages_arrive_whole_and_in_order_however_much_is_queued() {
