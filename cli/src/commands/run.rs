@@ -90,7 +90,8 @@ pub(super) fn run_name(experiment: &str) -> String {
 fn command(arguments: &RunArguments) -> anyhow::Result<String> {
     let experiment = arguments.experiment.to_string_lossy();
     let overrides = arguments.overrides.iter().flat_map(|text| ["--set", text.as_str()]);
-    let words = ["holdline", "run", experiment.as_ref()].into_iter().chain(overrides);
+    let floor = arguments.floor.then_some("--floor");
+    let words = ["holdline", "run", experiment.as_ref()].into_iter().chain(overrides).chain(floor);
     shlex::try_join(words).context("an argument holds a zero byte")
 }
 
