@@ -35,7 +35,7 @@ pub(crate) enum Command {
     /// Play this build and another one in turn, and say whether this one is worse; for CI.
     ///
     /// Exit status: 0 pass; 1 could not run; 2 wrong usage or configuration; 3 this host can't hold the experiment, or the
-    /// runs are of different machines or experiments; 4 the promise was broken, and no baseline kept it; 5 regression: a
+    /// runs are of different machines or experiments; 4 the promise was broken, and no baseline always kept it; 5 regression: a
     /// figure is worse, a limit broken, or not held what the baseline held; 7 not enough runs to tell.
     Gate(GateArguments),
     /// Say whether the candidate's runs are worse than the baseline's; the exit status is as of gate.

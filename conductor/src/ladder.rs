@@ -94,8 +94,8 @@ pub fn ladder(grants: &Grants, demand: &Demand) -> Vec<Rung> {
             demand,
             grants,
             "processes",
-            "kernel.pid_max, kernel.threads-max, RLIMIT_NPROC",
-            "sysctl kernel.pid_max=4194304",
+            "/proc/sys/kernel/pid_max, threads-max",
+            "sysctl kernel.pid_max=4194304 kernel.threads-max=4194304",
         ),
         processes(
             grants.cgroup_pids,

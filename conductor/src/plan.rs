@@ -107,7 +107,10 @@ impl Plan {
     /// What the run asks of this host.
     #[must_use]
     pub fn demand(&self) -> Demand {
-        let listed = self.groups.iter().all(|group| group.config.sources != Sources::Auto);
+        // Without a list, sources are taken from loopback as needed; elsewhere there is the one that the kernel chooses.
+        let targets = self.targets(self.server.listen);
+        let loopback = targets.iter().all(|target| target.is_ipv4() && target.ip().is_loopback());
+        let listed = !loopback || self.groups.iter().all(|group| group.config.sources != Sources::Auto);
         // All groups share the sources.
         let most = self.groups.first().map_or(0, |group| group.ports.most());
         let words: Vec<String> = self.groups.iter().map(|group| group.ports.describe_sources()).collect();
@@ -309,7 +312,8 @@ fn check_promise(experiment: &Experiment) -> Result<(), ExperimentError> {
 
 fn check_staircase(experiment: &Experiment) -> Result<(), ExperimentError> {
     let staircase = &experiment.staircase;
-    if staircase.levels == 0 || u64::from(staircase.levels) > experiment.promise.connections {
+    if staircase.at.is_none() && (staircase.levels == 0 || u64::from(staircase.levels) > experiment.promise.connections)
+    {
         return Err(ExperimentError::value("staircase.levels", "is from 1 to the number of connections"));
     }
     if let Some(at) = &staircase.at {

@@ -231,7 +231,10 @@ fn step(
 fn close(servers: Vec<Part>, clients: Vec<Part>) -> io::Result<()> {
     for mut part in clients.into_iter().chain(servers) {
         say(&part.stream, [0])?;
-        part.child.wait()?;
+        let status = part.child.wait()?;
+        if !status.success() {
+            return Err(io::Error::other(format!("it failed at its end ({status})")));
+        }
     }
     Ok(())
 }

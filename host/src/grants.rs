@@ -4,8 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Resource, getrlimit};
-
 use crate::environment::sysctl;
 use crate::limits::{self, OpenFiles};
 use crate::network;
@@ -48,12 +46,11 @@ pub struct Grants {
     pub mem_available_bytes: Option<u64>,
     /// Whether the kernel's memory for sockets can be read (/proc/slabinfo, as root).
     pub slabs_readable: bool,
-    /// Processes and threads: the least of kernel.pid_max, kernel.threads-max and, for users without privilege,
-    /// RLIMIT_NPROC; all that run count.
+    /// Processes and threads of the host: the lesser of kernel.pid_max and kernel.threads-max; all that run count.
     pub processes: Option<Bound>,
     /// pids.max of the tightest cgroup around this process.
     pub cgroup_pids: Option<Bound>,
-    /// memory.max (v1: memory.limit_in_bytes) of the tightest cgroup around this process.
+    /// memory.max (v1: memory.limit_in_bytes) of the tightest cgroup around this process; files cached are not used memory.
     pub cgroup_memory: Option<Bound>,
 }
 
@@ -95,9 +92,7 @@ fn files_open() -> Option<u64> {
 
 fn processes() -> Option<Bound> {
     let number = |name: &str| sysctl(name)?.parse::<u64>().ok();
-    // RLIMIT_NPROC is not enforced for root (setrlimit(2)).
-    let own = if rustix::process::geteuid().is_root() { None } else { getrlimit(Resource::Nproc).current };
-    let limit = [number("kernel.pid_max"), number("kernel.threads-max"), own].into_iter().flatten().min()?;
+    let limit = [number("kernel.pid_max"), number("kernel.threads-max")].into_iter().flatten().min()?;
     // The fourth field of /proc/loadavg: runnable threads and all there are (proc_loadavg(5)).
     let loadavg = fs::read_to_string("/proc/loadavg").ok()?;
     let used = loadavg.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()?;
@@ -124,6 +119,18 @@ fn cgroup_bound(controller: &str, v2: [&str; 2], v1: [&str; 2]) -> Option<Bound>
         .min_by_key(|bound| bound.left())
 }
 
+/// Pages of files that the group would give back: `memory.stat` of a memory group; 0 for others.
+fn cached_bytes(folder: &Path) -> u64 {
+    let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+    let value = |name: &str| {
+        let line = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        line.trim().parse::<u64>().ok()
+    };
+    // Version 1 counts the groups below apart, under names of their own.
+    let of = |name: &str| value(&format!("total_{name}")).or_else(|| value(name)).unwrap_or(0);
+    of("inactive_file").saturating_add(of("active_file"))
+}
+
 /// Walks up from the group at `path` to `root`: any group on the way may be the tightest.
 fn tightest(root: &Path, path: &str, [limit, used]: [&str; 2]) -> Option<Bound> {
     let group = root.join(path);
@@ -133,7 +140,10 @@ fn tightest(root: &Path, path: &str, [limit, used]: [&str; 2]) -> Option<Bound> 
     ancestors
         .iter()
         // "max" is no number, and version 1 writes a number beyond any memory.
-        .filter_map(|folder| Some(Bound { limit: number(folder, limit)?, used: number(folder, used)? }))
+        .filter_map(|folder| {
+            let used = number(folder, used)?.saturating_sub(cached_bytes(folder));
+            Some(Bound { limit: number(folder, limit)?, used })
+        })
         .filter(|bound| bound.limit < 1 << 62)
         .min_by_key(|bound| bound.left())
 }

@@ -235,6 +235,9 @@ impl PortPlan {
         if targets.is_empty() {
             return Err(PlanError::NoTargets);
         }
+        // A destination named twice has no more ports for that.
+        let mut seen = BTreeSet::new();
+        let targets: Vec<SocketAddr> = targets.into_iter().filter(|target| seen.insert(*target)).collect();
         if connections > 0 && start_id.checked_add(connections - 1).is_none() {
             return Err(PlanError::IdsOverflow { start_id, connections });
         }

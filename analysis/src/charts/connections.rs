@@ -65,7 +65,7 @@ pub(super) fn connecting(run: &RunFolder) -> Chart {
         })
         .collect();
     let rates = stats::median(&steps.iter().map(|step| step.1).collect::<Vec<_>>()).map(|median| {
-        let label = format!("rate: {} a second in the median step", units::decimal(median, 0));
+        let label = format!("median step: {}/s", units::decimal(median, 0));
         Series { colour: SERVER, label, line: steps.clone(), dots: steps.clone() }
     });
     let panels = vec![

@@ -121,6 +121,9 @@ impl<'a, DB: DrawingBackend> Plot<'a, DB> {
             self.root.draw(&PathElement::new(vec![(x, bottom), (x, bottom + 6)], AXIS))?;
             if x_texts {
                 let style = text(TICK, FAINT_INK, HPos::Center, VPos::Top);
+                // A long number at the end of the axis must not leave the chart.
+                let whole = i32::try_from(self.root.dim_in_pixel().0).unwrap_or(i32::MAX);
+                let x = x.min(whole - width(&tick.text, TICK) / 2 - 6);
                 self.root.draw(&Text::new(tick.text.clone(), (x, bottom + 10), style))?;
             }
         }

@@ -28,7 +28,7 @@ pub(crate) struct BenchmarkEntry {
     extra: String,
 }
 
-/// Figures whose better values are on that side, with the candidate's values.
+/// The figures that the candidate has, with its values.
 fn measured(gate: &Gate) -> impl Iterator<Item = (&Compared, Spread)> {
     gate.figures.iter().filter_map(|figure| Some((figure, figure.candidate?)))
 }

@@ -35,7 +35,8 @@ pub use write::{GATE_MD, write_gate};
 
 use crate::{Summary, Verdict};
 
-/// The chance that a gate finds a regression between two builds that don't differ, at most.
+/// The chance that the figures of two builds that don't differ look like a regression in any of them, at most. The promise
+/// and the limits are judged apart.
 pub const ALPHA: f64 = 0.05;
 
 /// Runs of a side at most.
@@ -77,11 +78,11 @@ pub struct Gate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateVerdict {
-    /// Nothing is worse, and these runs would have shown it.
+    /// Nothing is shown to be worse, and a worsening of more than each figure's tolerance is outside its 95% interval.
     Pass,
     /// A figure is worse, a limit is broken, or the candidate does not hold what the baseline held.
     Regression,
-    /// The promise was broken, and there is no baseline that kept it.
+    /// The promise was broken, and there is no baseline that always kept it.
     NotHeld,
     /// These runs can't tell.
     NotEnough,

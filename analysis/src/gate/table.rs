@@ -28,7 +28,7 @@ pub fn markdown(gate: &Gate) -> String {
             .map(str::to_owned);
         table(&mut text, &heading, &gate.figures.iter().map(figure_row).collect::<Vec<_>>());
         text.push_str(
-            "\nMedians over the runs. *Could show*: the smallest change for the worse that these runs could have shown. *p*: \
+            "\nMedians over the runs. *Could show*: the smallest change for the worse that would have been significant. *p*: \
              how likely runs like these are if nothing changed (exact permutation test, one-sided, corrected for the number \
              of figures by Holm).\n",
         );

@@ -145,7 +145,9 @@ fn compared(figure: &Figure, name: &str, base: &[f64], new: &[f64], p: Option<f6
     // A worsening below the floor is no regression, so it could not have been shown as one.
     compared.smallest_shown = worsened.smallest_shown(alpha).map(|shown| shown.max(floor));
     let able = permutation::least_p(base.len(), new.len()) <= alpha
-        && compared.smallest_shown.is_some_and(|shown| shown <= figure.tolerance.of(baseline.median));
+        && [compared.smallest_shown, worsened.at_most(0.025)]
+            .into_iter()
+            .all(|worst| worst.is_some_and(|worst| worst <= figure.tolerance.of(baseline.median)));
     compared.verdict = if p <= ALPHA && worsened.estimate() >= floor {
         FigureVerdict::Regression
     } else if able {
@@ -192,7 +194,7 @@ fn judge(gate: &mut Gate, candidate: &[Run]) {
     }
     for (side, name) in gate.baseline.iter().map(|side| (side, "baseline")).chain([(&gate.candidate, "candidate")]) {
         if side.sound() == 0 {
-            findings.unclear.push(format!("No run of the {name} is a result."));
+            findings.unclear.push(format!("No run of the {name} is a result: look at why in its runs."));
         } else if side.invalid as f64 > MAX_INVALID_SHARE * side.runs as f64 {
             findings.unclear.push(format!(
                 "{} of {} runs of the {name} are invalid: this machine, or the build, does not let itself be measured.",
@@ -267,7 +269,8 @@ fn unclear(figure: &Compared) -> String {
     };
     match figure.smallest_shown {
         Some(shown) => format!(
-            "{} differs too much between runs: {} and {} of them could only have shown a worsening of {} {} ({}).",
+            "{} differs too much between runs: {} and {} of them can't rule out a worsening of more than they may hide (could \
+             show {} {}, {}).",
             figure.label,
             base.runs,
             new.runs,

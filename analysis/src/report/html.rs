@@ -120,7 +120,8 @@ fn cards(summary: &Summary, rows: &[Row]) -> Markup {
                 @if let Some(row) = rows.iter().find(|row| row.name == name) {
                     li {
                         (row.label)
-                        strong { (row.value) @if name == "connections.held" { small { " of " (promised) } } }
+                        strong { (row.value) }
+                        @if name == "connections.held" { small { "of " (promised) " promised" } }
                         @if !row.reference.is_empty() { small { "reference: " (row.reference) } }
                         @if let Some(total) = total_of(name).and_then(|name| rows.iter().find(|row| row.name == name)) {
                             small {

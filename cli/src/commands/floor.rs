@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ pub(crate) fn floor(arguments: &FloorArguments) -> Result<Status, Failure> {
         backlog: holdline_server::Config::default().backlog,
         step_timeout: Duration::from_secs(120),
     };
-    let floor = play(&plan, &Sources::Auto, 0, connections)?;
+    let floor = play(&plan, &Sources::Auto, 0, connections, |listen| vec![listen])?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&floor).context("can't write the floor")?);
     } else {
@@ -64,7 +65,7 @@ pub(crate) fn floor_of(plan: &Plan) -> Result<Floor, Failure> {
         backlog: plan.server.backlog,
         step_timeout: plan.experiment.staircase.step_timeout,
     };
-    play(&floor, &sources, start_id, connections)
+    play(&floor, &sources, start_id, connections, |listen| plan.targets(listen))
 }
 
 /// Writes a floor beside the record of its run.
@@ -74,13 +75,21 @@ pub(crate) fn keep_floor(floor: &Floor, folder: &Path) -> anyhow::Result<()> {
     std::fs::write(&path, text + "\n").with_context(|| format!("can't write {}", path.display()))
 }
 
-fn play(plan: &holdline_floor::Plan, sources: &Sources, start_id: u64, connections: u64) -> Result<Floor, Failure> {
+fn play(
+    plan: &holdline_floor::Plan,
+    sources: &Sources,
+    start_id: u64,
+    connections: u64,
+    targets: impl Fn(SocketAddr) -> Vec<SocketAddr>,
+) -> Result<Floor, Failure> {
     eprintln!("floor: {connections} connections, {} and {} processes", plan.servers, plan.clients);
     let program = std::env::current_exe().context("can't find this program")?;
     // The address is known once somebody listens there; the sources and ports it can be reached from are known before.
-    let ports = |target| PortPlan::new(sources.clone(), vec![target], start_id, connections, &HostPorts::read());
-    ports(std::net::SocketAddr::new(plan.listen.ip(), 1)).map_err(|error| Failure::new(Status::Host, error))?;
-    let ports = |target| ports(target).expect("the plan was made before");
+    let host = HostPorts::read();
+    let ports = |listen| PortPlan::new(sources.clone(), targets(listen), start_id, connections, &host);
+    ports(SocketAddr::new(plan.listen.ip(), 1)).map_err(|error| Failure::new(Status::Host, error))?;
+    // Only the port of the destinations differs, which decides nothing.
+    let ports = |listen| ports(listen).expect("the same plan was made before");
     let floor = holdline_floor::play(&program, plan, ports, &mut |connections, rate| {
         eprintln!("floor: {connections} connections, {rate:.0} a second");
     });

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use holdline_analysis::gate::{Run, check_alike, read_runs, weigh};
+use holdline_analysis::gate::{GateError, Run, check_alike, read_runs, weigh};
 use holdline_conductor::{
     Experiment, Options, Plan, SeriesBuild, Turn, check, experiment_text, manifest, play_in_turn,
 };
@@ -50,13 +50,20 @@ pub(crate) async fn gate(arguments: GateArguments) -> Result<Status, Failure> {
     if let Some(why) = &cut {
         eprintln!("holdline: the gate was cut short: {why}");
     }
-    let of = |name: &str| -> Result<Vec<Run>, Failure> {
-        let folder = out.join(name);
-        // A gate that was cut short may have none of one side.
-        if folder.exists() { Ok(read_runs(&[folder])?) } else { Ok(Vec::new()) }
+    let of = |name: &str| -> Result<Vec<Run>, GateError> {
+        match read_runs(&[out.join(name)]) {
+            // A gate that was cut short may have none of one side.
+            Err(GateError::Empty(_) | GateError::List { .. }) if cut.is_some() => Ok(Vec::new()),
+            runs => runs,
+        }
     };
     let baseline = if arguments.base_binary.is_some() { of(BASELINE)? } else { stored };
-    let mut gate = weigh(&baseline, &of(CANDIDATE)?, arguments.allow_differences)?;
+    let candidate = of(CANDIDATE)?;
+    if cut.is_some() && candidate.is_empty() {
+        // There is nothing to weigh.
+        return Ok(Status::NotEnough);
+    }
+    let mut gate = weigh(&baseline, &candidate, arguments.allow_differences)?;
     if let Some(why) = cut {
         gate.cut_short(&why);
     }

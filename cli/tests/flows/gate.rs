@@ -86,12 +86,13 @@ fn what_cannot_be_played_is_said_at_once() {
         (&["--set", "gate.limit=3"], 2, "limits"),
         (&["--base-binary", "no/such/file"], 2, "--base-binary no/such/file"),
         (&["--base-binary", "/bin/false"], 1, "the baseline can't play the experiment"),
+        (&["--base-binary", "/bin/true"], 1, "the baseline can't play the experiment"),
         (&["--base-binary", SMOKE], 1, "a holdline binary"),
         (&["--baseline", exists], 2, "holds no run"),
         (&["--runs", "0"], 2, "1..=64"),
         (&["--runs", "65"], 2, "1..=64"),
         (&["--out", exists], 2, "exists already"),
-        (&["--set", "swarm.sources=192.0.2.1"], 3, "source ports"),
+        (&["--set", "swarm.sources=192.0.2.1"], 3, "ip addr add 192.0.2.1/32"),
     ] {
         let _ = std::fs::remove_dir_all(&folder);
         let (status, _, error) = outcome(match arguments {
