@@ -2,6 +2,7 @@
 
 use holdline_record::{Floor, RunFolder, TapCounts};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::facts::{Facts, Fit, PhaseTaps, RoleFacts, step_rates};
 use crate::judge::Judgement;
@@ -239,6 +240,20 @@ pub struct RoundTrip {
     pub p999: Option<u64>,
     /// The largest, one sample.
     pub max: Option<u64>,
+}
+
+impl Summary {
+    /// Itself as JSON, to look figures up in by name.
+    pub(crate) fn as_json(&self) -> Value {
+        // A summary always serializes; if it ever did not, no figure would be known.
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+}
+
+/// The number with a dotted name in a summary as JSON; positions in lists are numbers
+/// (`taps.by_rate.0.round_trip_us.p99`).
+pub(crate) fn figure(summary: &Value, name: &str) -> Option<f64> {
+    summary.pointer(&format!("/{}", name.replace('.', "/")))?.as_f64()
 }
 
 /// Puts facts and judgement in the form of `summary.json`.

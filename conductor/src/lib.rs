@@ -23,7 +23,7 @@ pub use experiment::{
     Target, TargetKind, experiment_text,
 };
 pub use ladder::{Demand, Rung, ladder};
-pub use plan::Plan;
+pub use plan::{Plan, even_levels};
 pub use play::{Cut, Options, Played, RunError, manifest, run};
 pub use progress::Progress;
 pub use series::{SeriesBuild, SeriesError, Turn, play_in_turn};

@@ -62,7 +62,7 @@ impl Plan {
             server.validate(open_files).map_err(|error| refused("[target]", &error, error.is_of_host()))?;
         let groups = planned_groups(&experiment, server.listen, open_files)?;
         let staircase = &experiment.staircase;
-        let even = || levels(experiment.promise.connections, staircase.levels);
+        let even = || even_levels(experiment.promise.connections, staircase.levels);
         let levels = staircase.at.clone().unwrap_or_else(even);
         let plan = Self { server, server_workers, groups, levels, experiment };
         for (index, taps) in plan.experiment.taps.iter().enumerate() {
@@ -445,8 +445,9 @@ fn in_terms_of_experiments(message: &str) -> String {
     SETTINGS.iter().fold(message.to_owned(), |text, (flag, setting)| text.replace(flag, setting))
 }
 
-/// `count` even steps up to `total`.
-fn levels(total: u64, count: u32) -> Vec<u64> {
+/// `count` even steps up to `total`: the levels of a staircase.
+#[must_use]
+pub fn even_levels(total: u64, count: u32) -> Vec<u64> {
     let step = |level: u64| u128::from(total) * u128::from(level) / u128::from(count);
     (1..=u64::from(count)).filter_map(|level| u64::try_from(step(level)).ok()).collect()
 }
@@ -555,8 +556,8 @@ pub(crate) mod tests {
 
     #[test]
     fn levels_are_even_and_end_at_the_target() {
-        assert_eq!(levels(33_000, 3), [11_000, 22_000, 33_000]);
-        assert_eq!(levels(10, 3), [3, 6, 10]);
-        assert_eq!(levels(u64::MAX, 2), [u64::MAX / 2, u64::MAX]);
+        assert_eq!(even_levels(33_000, 3), [11_000, 22_000, 33_000]);
+        assert_eq!(even_levels(10, 3), [3, 6, 10]);
+        assert_eq!(even_levels(u64::MAX, 2), [u64::MAX / 2, u64::MAX]);
     }
 }

@@ -1,7 +1,7 @@
 //! A process that accepts in its turn and answers each client once.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use holdline_host::{limits, socket};
@@ -39,8 +39,7 @@ pub fn run_server(parent: &UnixStream, listener: OwnedFd) -> io::Result<()> {
                     while credit > 0
                         && let Some(client) = socket::accept(&listener)?
                     {
-                        let number = u64::try_from(client.as_raw_fd()).map_err(io::Error::other)?;
-                        set.add(&client, number, EventFlags::IN)?;
+                        set.add(&client, held.len() as u64, EventFlags::IN)?;
                         held.push(client);
                         credit -= 1;
                     }
@@ -50,18 +49,14 @@ pub fn run_server(parent: &UnixStream, listener: OwnedFd) -> io::Result<()> {
                         granted = 0;
                     }
                 }
-                client => answer(client, &set, &mut buffer)?,
+                place => answer(&held[usize::try_from(place).map_err(io::Error::other)?], &set, &mut buffer)?,
             }
         }
     }
 }
 
 /// Reads what a client said and answers; one that has gone is not watched any more.
-#[allow(unsafe_code, reason = "the descriptor's number is all that an event carries")]
-fn answer(client: u64, set: &Set, buffer: &mut [u8]) -> io::Result<()> {
-    let number = i32::try_from(client).map_err(io::Error::other)?;
-    // SAFETY: descriptors are watched under their own number, and none is closed before the process ends.
-    let client = unsafe { BorrowedFd::borrow_raw(number) };
+fn answer(client: &OwnedFd, set: &Set, buffer: &mut [u8]) -> io::Result<()> {
     match socket::read(client, buffer) {
         Ok(Some(bytes)) if bytes > 0 => socket::write(client, &ANSWER).map(|_| ()),
         Ok(None) => Ok(()),

@@ -1,7 +1,6 @@
 //! What the operating system grants and what it costs: limits, source addresses and ports, sockets, readings of /proc.
 //!
-//! Linux only. The crate of Holdline that may hold `unsafe`, and only where no library offers the call; the floor
-//! has one block of its own.
+//! Linux only. The only crate of Holdline that may hold `unsafe`, and only where no library offers the call.
 
 pub mod clock;
 pub mod environment;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use holdline_record::{Event, GroupStep, Role, RunFolder};
+use holdline_record::{Event, Role, RunFolder};
 
 use super::axis::Axis;
 use super::chart::{Chart, Panel, Series, log_ms};
 use super::style::{FAILED, GREEN, SERVER, SWARM, VERMILLION};
 use super::timeline::Timeline;
-use crate::facts::{connecting_us, connections_by_sample};
+use crate::facts::{connections_by_sample, step_rate};
 use crate::report::units;
 use crate::stats;
 
@@ -60,7 +60,7 @@ pub(super) fn connecting(run: &RunFolder) -> Chart {
         .events
         .iter()
         .filter_map(|row| match &row.event {
-            Event::StepReached { groups, .. } => Some((time.seconds(row.mono_us), rate(groups)?)),
+            Event::StepReached { groups, .. } => Some((time.seconds(row.mono_us), step_rate(groups)?)),
             _ => None,
         })
         .collect();
@@ -77,13 +77,6 @@ pub(super) fn connecting(run: &RunFolder) -> Chart {
     // Only the climb: what comes after it has no connecting in it.
     let end = steps.last().map_or(1.0, |step| step.0);
     Chart { x: Axis::up_to("time from the start, s", end, 10), bands: Vec::new(), ..whole }
-}
-
-/// Registrations of a step a second, from its first SYN to its last outcome.
-fn rate(groups: &[GroupStep]) -> Option<f64> {
-    let us = connecting_us(groups).filter(|us| *us > 0)?;
-    let registered = groups.iter().fold(0_u64, |sum, group| sum.saturating_add(group.registered));
-    Some(registered as f64 * 1e6 / us as f64)
 }
 
 /// Percentiles of each step: the intervals of all groups that lie before its end.

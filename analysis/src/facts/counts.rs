@@ -10,19 +10,19 @@ use super::memory;
 ///
 /// None when nothing registered, or when a step in which something did has no times.
 pub(crate) fn connect_rate(events: &[EventRow]) -> Option<f64> {
-    let (mut registered, mut us) = (0_u64, 0_u64);
+    let (mut all, mut us) = (0_u64, 0_u64);
     for row in events {
         let Event::StepReached { groups, .. } = &row.event else { continue };
-        let step = groups.iter().fold(0_u64, |sum, group| sum.saturating_add(group.registered));
+        let step = registered(groups);
         match connecting_us(groups) {
             Some(span) => us = us.saturating_add(span),
             // Leaving the time of these connections out would make the rate too good.
             None if step > 0 => return None,
             None => {}
         }
-        registered = registered.saturating_add(step);
+        all = all.saturating_add(step);
     }
-    (registered > 0 && us > 0).then(|| registered as f64 / (us as f64 / 1e6))
+    (all > 0 && us > 0).then(|| all as f64 / (us as f64 / 1e6))
 }
 
 /// Connections registered a second in each step that was reached, by its number.
@@ -31,17 +31,21 @@ pub(crate) fn step_rates(events: &[EventRow]) -> BTreeMap<u32, Option<f64>> {
         Event::StepReached { step, groups, .. } => Some((*step, groups)),
         _ => None,
     });
-    steps
-        .map(|(step, groups)| {
-            let registered = groups.iter().fold(0_u64, |sum, group| sum.saturating_add(group.registered));
-            let us = connecting_us(groups).filter(|us| *us > 0);
-            (step, us.map(|us| registered as f64 / (us as f64 / 1e6)))
-        })
-        .collect()
+    steps.map(|(step, groups)| (step, step_rate(groups))).collect()
+}
+
+/// Registrations of a step a second, from its first SYN to its last outcome.
+pub(crate) fn step_rate(groups: &[GroupStep]) -> Option<f64> {
+    let us = connecting_us(groups).filter(|us| *us > 0)?;
+    Some(registered(groups) as f64 / (us as f64 / 1e6))
+}
+
+fn registered(groups: &[GroupStep]) -> u64 {
+    groups.iter().fold(0, |sum, group| sum.saturating_add(group.registered))
 }
 
 /// From the first SYN of any group to the last outcome of any.
-pub(crate) fn connecting_us(groups: &[GroupStep]) -> Option<u64> {
+fn connecting_us(groups: &[GroupStep]) -> Option<u64> {
     let first = groups.iter().filter_map(|group| group.first_syn_us).min()?;
     let last = groups.iter().filter_map(|group| group.last_outcome_us).max()?;
     last.checked_sub(first)

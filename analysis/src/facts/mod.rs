@@ -8,7 +8,7 @@ mod taps;
 use hdrhistogram::Histogram;
 use holdline_record::{Event, EventRow, Phase, Role, RunFolder, ServerCounts, SwarmCounts};
 
-pub(crate) use counts::{connecting_us, step_rates};
+pub(crate) use counts::{step_rate, step_rates};
 pub(crate) use memory::{Fit, MIN_CONNECTIONS, MIN_LEVELS, Memory, connections as connections_by_sample};
 pub(crate) use taps::PhaseTaps;
 

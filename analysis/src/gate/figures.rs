@@ -128,17 +128,6 @@ impl Figure {
     }
 }
 
-/// The number with a dotted name in a summary as JSON; positions in lists are numbers.
-pub(crate) fn value(summary: &Value, name: &str) -> Option<f64> {
-    summary.pointer(&format!("/{}", name.replace('.', "/")))?.as_f64()
-}
-
-/// A summary as JSON, to look figures up in by name.
-pub(crate) fn as_json(summary: &Summary) -> Value {
-    // A summary always serializes; if it ever did not, no figure would be known.
-    serde_json::to_value(summary).unwrap_or(Value::Null)
-}
-
 /// Checks that a run with `tap_phases` has a figure called `name`, before it is played.
 ///
 /// # Errors
@@ -147,7 +136,7 @@ pub fn check_name(name: &str, tap_phases: usize) -> Result<(), GateError> {
     let mut none = Summary::default();
     none.taps.by_rate.resize(tap_phases, TapRate::default());
     let mut names = Vec::new();
-    collect(&as_json(&none), "", &mut names);
+    collect(&none.as_json(), "", &mut names);
     if names.iter().any(|known| known == name) {
         return Ok(());
     }

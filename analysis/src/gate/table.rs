@@ -2,15 +2,16 @@
 
 use super::weigh::{chance, number};
 use super::{Compared, Gate, Held, Side, Spread};
+use crate::report::escape;
 
 /// The outcome as Markdown: for the terminal, a job summary, or a comment.
 #[must_use]
 pub fn markdown(gate: &Gate) -> String {
-    let mut text = format!("## Gate {}: {}\n\n", line(&gate.name), gate.verdict.words());
+    let mut text = format!("## Gate {}: {}\n\n", escape(&gate.name), gate.verdict.words());
     for (title, lines) in [("", &gate.reasons), ("Warnings:\n\n", &gate.warnings)] {
         if !lines.is_empty() {
             text.push_str(title);
-            text.extend(lines.iter().map(|one| format!("- {}\n", line(one))));
+            text.extend(lines.iter().map(|one| format!("- {}\n", escape(one))));
             text.push('\n');
         }
     }
@@ -38,7 +39,7 @@ pub fn markdown(gate: &Gate) -> String {
 
 fn side_row(name: &str, side: &Side) -> [String; 5] {
     let commits = if side.commits.is_empty() { "not known".to_owned() } else { side.commits.join(", ") };
-    [name.to_owned(), line(&commits), side.held.to_string(), side.not_held.to_string(), side.invalid.to_string()]
+    [name.to_owned(), escape(&commits), side.held.to_string(), side.not_held.to_string(), side.invalid.to_string()]
 }
 
 fn limit_row(held: &Held) -> [String; 3] {
@@ -109,9 +110,4 @@ fn table<const N: usize>(text: &mut String, heading: &[String; N], rows: &[[Stri
     }
     text.push_str("|\n");
     rows.iter().for_each(|row| put(text, row));
-}
-
-/// Text from a record on one line, and in one cell.
-fn line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }

@@ -9,6 +9,7 @@ use super::{
     ALPHA, Compared, FigureVerdict, Gate, GateError, GateVerdict, Held, MAX_RUNS, Run, Side, Spread, likeness,
 };
 use crate::report::units;
+use crate::summary::figure;
 use crate::{Verdict, stats};
 
 /// A larger share of invalid runs on a side means that something else is wrong.
@@ -59,11 +60,11 @@ struct Values<'a> {
 impl<'a> Values<'a> {
     fn of(runs: &'a [Run]) -> Self {
         let sound = runs.iter().filter(|run| run.summary.verdict != Verdict::Invalid);
-        Self { runs: sound.map(|run| (run, figures::as_json(&run.summary))).collect() }
+        Self { runs: sound.map(|run| (run, run.summary.as_json())).collect() }
     }
 
     fn named(&self, name: &str) -> Vec<f64> {
-        self.runs.iter().filter_map(|(_, values)| figures::value(values, name)).collect()
+        self.runs.iter().filter_map(|(_, values)| figure(values, name)).collect()
     }
 }
 

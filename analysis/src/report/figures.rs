@@ -1,10 +1,9 @@
 //! The figures that a report shows: their dotted names, what they are called, their units and what they cover.
 
 use holdline_record::{Floor, Reference};
-use serde_json::Value;
 
 use super::{UNKNOWN, units};
-use crate::Summary;
+use crate::{Summary, summary};
 
 /// How a figure is written.
 #[derive(Clone, Copy)]
@@ -100,13 +99,12 @@ pub(super) struct Row {
 
 /// All rows: the known figures, then those that only a reference names.
 pub(super) fn rows(summary: &Summary, references: &[Reference]) -> Vec<Row> {
-    // A summary always serializes; if it ever did not, every figure would read "not known".
-    let values = serde_json::to_value(summary).unwrap_or(Value::Null);
+    let values = summary.as_json();
     let floor = summary.floor.iter().flat_map(|floor| against_floor(floor, summary));
     let references: Vec<Reference> = references.iter().cloned().chain(floor).collect();
     let known = FIGURES.iter().map(|figure| {
         let matching: Vec<&Reference> = references.iter().filter(|reference| reference.figure == figure.name).collect();
-        row(figure.name, figure.label, figure.unit, figure.covers, value(&values, figure.name), &matching)
+        row(figure.name, figure.label, figure.unit, figure.covers, summary::figure(&values, figure.name), &matching)
     });
     let other = references.iter().filter(|reference| FIGURES.iter().all(|figure| figure.name != reference.figure));
     let other = other.map(|reference| {
@@ -115,7 +113,7 @@ pub(super) fn rows(summary: &Summary, references: &[Reference]) -> Vec<Row> {
             &reference.figure,
             Unit::of(&reference.figure),
             "",
-            value(&values, &reference.figure),
+            summary::figure(&values, &reference.figure),
             &[reference],
         )
     });
@@ -154,11 +152,6 @@ fn row(name: &str, label: &str, unit: Unit, covers: &str, value: Option<f64>, re
         reference: join(references.iter().map(|reference| reference.value.as_str()).collect()),
         covers: join(vec![covers, &elsewhere]),
     }
-}
-
-/// The number with a dotted name; positions in lists are numbers (`taps.by_rate.0.round_trip_us.p99`).
-fn value(summary: &Value, name: &str) -> Option<f64> {
-    summary.pointer(&format!("/{}", name.replace('.', "/")))?.as_f64()
 }
 
 impl Unit {

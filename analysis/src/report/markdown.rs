@@ -142,7 +142,8 @@ fn line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn escape(text: &str) -> String {
+/// The same in a cell of a table.
+pub(crate) fn escape(text: &str) -> String {
     line(text).replace('|', "\\|")
 }
 

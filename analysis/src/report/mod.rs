@@ -10,7 +10,7 @@ pub(crate) mod units;
 
 pub(crate) use comparison::{comparison_html, comparison_markdown, comparison_table};
 pub(crate) use html::html;
-pub(crate) use markdown::markdown;
+pub(crate) use markdown::{escape, markdown};
 pub use terminal::table;
 
 use crate::summary::Verdict;

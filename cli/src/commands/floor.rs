@@ -3,7 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use holdline_conductor::{Demand, Plan, ladder};
+use holdline_conductor::{Demand, Plan, even_levels, ladder};
 use holdline_host::grants::Grants;
 use holdline_host::limits;
 use holdline_host::ports::{HostPorts, PortPlan, Sources};
@@ -31,10 +31,7 @@ pub(crate) fn floor(arguments: &FloorArguments) -> Result<Status, Failure> {
     }
     let plan = holdline_floor::Plan {
         listen: ([127, 0, 0, 1], 0).into(),
-        levels: (1..=u64::from(arguments.levels))
-            .map(|level| u64::try_from(u128::from(connections) * u128::from(level) / u128::from(arguments.levels)))
-            .collect::<Result<_, _>>()
-            .context("too many connections")?,
+        levels: even_levels(connections, arguments.levels),
         servers: processes,
         clients: processes,
         window: u64::from(arguments.window),

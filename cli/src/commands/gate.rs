@@ -4,15 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use holdline_analysis::gate::{GateError, Run, check_alike, read_runs, weigh};
-use holdline_conductor::{
-    Experiment, Options, Plan, SeriesBuild, Turn, check, experiment_text, manifest, play_in_turn,
-};
-use holdline_host::limits;
+use holdline_conductor::{Options, Plan, SeriesBuild, Turn, experiment_text, manifest, play_in_turn};
 use holdline_record::Manifest;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::compare::publish;
-use super::run::{build, check_limits, forward, lacking, run_name};
+use super::run::{build, check_host, forward, plan, run_name};
 use crate::arguments::GateArguments;
 use crate::drive::StopSignals;
 use crate::status::{Failure, Status};
@@ -31,7 +28,8 @@ const SPARE: Duration = Duration::from_secs(180);
 
 /// Plays the runs that are needed and weighs them.
 pub(crate) async fn gate(arguments: GateArguments) -> Result<Status, Failure> {
-    let plan = plan(&arguments)?;
+    let plan = plan(&arguments.experiment, &arguments.overrides)?;
+    check_host(&plan)?;
     // What can be read is read before anything is played.
     let stored = read_runs(&arguments.baseline)?;
     if !arguments.allow_differences {
@@ -68,16 +66,6 @@ pub(crate) async fn gate(arguments: GateArguments) -> Result<Status, Failure> {
         gate.cut_short(&why);
     }
     publish(&gate, Some(&out))
-}
-
-/// The experiment for this host, or why it can't be played here.
-fn plan(arguments: &GateArguments) -> Result<Plan, Failure> {
-    let experiment = Experiment::read(&arguments.experiment, &arguments.overrides)?;
-    let open_files = limits::raise_open_files().context("can't raise the limit of open files")?.soft;
-    let plan = Plan::new(experiment, open_files)?;
-    check_limits(&plan)?;
-    let shortfalls = check(&plan);
-    if shortfalls.is_empty() { Ok(plan) } else { Err(Failure::new(Status::Host, lacking(&shortfalls))) }
 }
 
 /// The manifest that a run of the candidate will have, as far as it decides what it may be compared with.

@@ -1,8 +1,8 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use holdline_analysis::gate::check_figure;
-use holdline_conductor::{Experiment, Options, Plan, RunError, Shortfall, check};
+use holdline_conductor::{Experiment, Options, Plan, RunError, check};
 use holdline_host::clock::wall_us;
 use holdline_host::limits;
 use holdline_record::{Build, MANIFEST, RecordError};
@@ -20,15 +20,9 @@ const RUNS: &str = "runs";
 
 /// Plays an experiment, judges its record and prints the table.
 pub(crate) async fn run(arguments: RunArguments) -> Result<Status, Failure> {
-    let experiment = Experiment::read(&arguments.experiment, &arguments.overrides)?;
-    let open_files = limits::raise_open_files().context("can't raise the limit of open files")?.soft;
-    let plan = Plan::new(experiment, open_files)?;
-    check_limits(&plan)?;
+    let plan = plan(&arguments.experiment, &arguments.overrides)?;
     eprint!("{}", plan.describe());
-    let shortfalls = check(&plan);
-    if !shortfalls.is_empty() {
-        return Err(Failure::new(Status::Host, lacking(&shortfalls)));
-    }
+    check_host(&plan)?;
     eprintln!("this host can hold it");
     if arguments.dry_run {
         return Ok(Status::Held);
@@ -68,15 +62,24 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<Status, Failure> {
     analyze_one(&folder)
 }
 
-/// A limit on something that is no figure is found before the run, not after it.
-pub(super) fn check_limits(plan: &Plan) -> Result<(), Failure> {
+/// The experiment resolved for this host. A limit on something that is no figure is found now, not after the run.
+pub(super) fn plan(experiment: &Path, overrides: &[String]) -> Result<Plan, Failure> {
+    let experiment = Experiment::read(experiment, overrides)?;
+    let open_files = limits::raise_open_files().context("can't raise the limit of open files")?.soft;
+    let plan = Plan::new(experiment, open_files)?;
     let phases = plan.experiment.taps.len();
-    Ok(plan.experiment.gate.limits.iter().try_for_each(|limit| check_figure(&limit.figure, phases))?)
+    plan.experiment.gate.limits.iter().try_for_each(|limit| check_figure(&limit.figure, phases))?;
+    Ok(plan)
 }
 
-pub(super) fn lacking(shortfalls: &[Shortfall]) -> anyhow::Error {
+/// Fails with everything that this host lacks for the plan.
+pub(super) fn check_host(plan: &Plan) -> Result<(), Failure> {
+    let shortfalls = check(plan);
+    if shortfalls.is_empty() {
+        return Ok(());
+    }
     let lines: Vec<String> = shortfalls.iter().map(|shortfall| format!("\n  - {shortfall}")).collect();
-    anyhow::anyhow!("this host can't hold what was asked:{}", lines.concat())
+    Err(Failure::new(Status::Host, anyhow::anyhow!("this host can't hold what was asked:{}", lines.concat())))
 }
 
 /// The experiment and the time, as `33k-20261124T124818Z`.

@@ -146,6 +146,11 @@ impl Worker {
         self.unconfirmed.iter().any(|unconfirmed| unconfirmed.index == index)
     }
 
+    fn take_unconfirmed(&mut self, index: u32) -> Option<Unconfirmed> {
+        let at = self.unconfirmed.iter().position(|unconfirmed| unconfirmed.index == index)?;
+        Some(self.unconfirmed.remove(at))
+    }
+
     /// Tells the clients that registered since the last time that they are, once the supervisor has been told: an alert
     /// that follows on Registered must find the new connection, not the one it replaced.
     pub(super) fn confirm(&mut self) {
@@ -166,8 +171,7 @@ impl Worker {
     pub(super) fn confirm_now(&mut self, index: u32) {
         // Where the supervisor takes nothing now, the order on this connection matters more than what an alert may meet.
         let _ = self.channel.flush();
-        if let Some(at) = self.unconfirmed.iter().position(|unconfirmed| unconfirmed.index == index) {
-            let unconfirmed = self.unconfirmed.remove(at);
+        if let Some(unconfirmed) = self.take_unconfirmed(index) {
             self.say_registered(unconfirmed);
         }
     }
@@ -239,8 +243,7 @@ impl Worker {
             return None;
         }
         let tapped = slot.take_tapped();
-        let unconfirmed = self.unconfirmed.iter().position(|unconfirmed| unconfirmed.index == index);
-        let unconfirmed = unconfirmed.map(|at| self.unconfirmed.remove(at));
+        let unconfirmed = self.take_unconfirmed(index);
         self.counts.registered -= 1;
         self.channel.push(&FromWorker::Left { slot: index });
         if tapped {
